@@ -1,0 +1,24 @@
+"""A teaching lab for RabbitMQ work queues: real broker, real connections, real figures.
+
+======================  ==============================================================
+module                  what is in it
+======================  ==============================================================
+``labkit.lab``          the bench: queues, producers and workers, set up and cleared away
+``labkit.tasks``        tasks, ready-made workloads, and the handlers that do the work
+``labkit.producer``     a thread with a connection of its own that publishes
+``labkit.worker``       a thread with a connection of its own that consumes
+``labkit.ledger``       what became of every task
+``labkit.management``   RabbitMQ's management HTTP API
+``labkit.loads``        what the broker counted for every worker
+``labkit.schedule``     what would have been best for a workload
+``labkit.charts``       pictures of a run
+``labkit.lesson``       predictions, exercises, hints and solutions
+``labkit.brokers``      where RabbitMQ runs: a private node, compose.yaml, or any URL
+``labkit.bootstrap``    sets the lab up on a fresh machine (standard library only)
+``labkit.errors``       everything that can go wrong and be mended
+======================  ==============================================================
+
+Nothing is imported here, so that ``python3 -m labkit`` works before anything is installed.
+"""
+
+__version__ = "0.1.0"
