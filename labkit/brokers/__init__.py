@@ -1,1 +1,219 @@
-"""Where RabbitMQ runs."""
+"""Where RabbitMQ runs: one interface for a private node, ``compose.yaml`` and any other broker.
+
+``find()`` chooses; the result is started with ``start()``. Nothing heavy is imported before it is needed.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
+
+from labkit.errors import BrokerDownError, UsageError, WaitTimeoutError
+
+if TYPE_CHECKING:
+    import pika
+
+START_TIMEOUT = 90.0  # seconds; a boot takes 5-8 on two free cores
+BLOCKED_TIMEOUT = 15.0  # seconds that a publisher waits for a blocked broker before it says so
+SOCKET_TIMEOUT = 5.0  # seconds for the TCP connection
+HANDSHAKE_TIMEOUT = 10.0  # seconds for TCP, TLS and AMQP together
+KINDS = ("node", "compose", "remote")
+Say = Callable[[str], object]
+
+
+@dataclass(frozen=True)
+class Status:
+    """What a broker is at this moment."""
+
+    kind: str
+    running: bool
+    amqp: str  # "127.0.0.1:5672"
+    management: str | None  # "http://127.0.0.1:15672"
+    rabbitmq_version: str | None = None
+    erlang_version: str | None = None
+    uptime: float | None = None  # seconds; None when it is down, or not known from here
+
+
+class Broker(ABC):
+    """A RabbitMQ, wherever it runs. ``find()`` makes one."""
+
+    kind: str
+    can_restart: bool = True
+
+    @property
+    @abstractmethod
+    def amqp_url(self) -> str:
+        """Address with credentials, for any AMQP client. Never print it: that is what ``address()`` is for."""
+
+    @property
+    @abstractmethod
+    def management_url(self) -> str | None:
+        """Address of the management page and API, without credentials; None where there is none."""
+
+    @abstractmethod
+    def start(self, *, timeout: float = START_TIMEOUT, say: Say = print) -> None:
+        """Starts the broker unless it runs already; returns when it answers."""
+
+    @abstractmethod
+    def stop(self, *, timeout: float = START_TIMEOUT, say: Say = print) -> None:
+        """Stops it gracefully; does nothing when it is stopped already."""
+
+    @abstractmethod
+    def restart(self, *, timeout: float = START_TIMEOUT, say: Say = print) -> None:
+        """Stops it gracefully and starts it again; returns when it answers."""
+
+    @abstractmethod
+    def kill(self, *, timeout: float = START_TIMEOUT, say: Say = print) -> None:
+        """Ends it with SIGKILL, as a crash would; ``start()`` brings it back with what it had saved."""
+
+    @abstractmethod
+    def logs(self, lines: int = 100) -> str:
+        """The last ``lines`` lines of its log."""
+
+    @property
+    def username(self) -> str:
+        return unquote(urlsplit(self.amqp_url).username or "guest")
+
+    @property
+    def password(self) -> str:
+        return unquote(urlsplit(self.amqp_url).password or "guest")
+
+    @property
+    def vhost(self) -> str:
+        return unquote(urlsplit(self.amqp_url).path[1:]) or "/"
+
+    def address(self) -> str:
+        """Host and port, fit for printing."""
+        host, port = self._endpoint()
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+    def parameters(self, name: str, **more: object) -> pika.ConnectionParameters:
+        """How pika reaches this broker; ``name`` is shown as the connection's name on the management page.
+
+        ``more`` overrides any of pika's parameters, e.g. ``heartbeat=5`` (otherwise it is the broker's, 60 s).
+        A publisher that the broker blocks for more than 15 s gets an error rather than to wait for ever.
+        """
+        import pika
+
+        found = pika.URLParameters(self.amqp_url)
+        settings: dict = {
+            "host": found.host,
+            "port": found.port,
+            "virtual_host": self.vhost,
+            "credentials": found.credentials,
+            "ssl_options": found.ssl_options,
+            "client_properties": {"connection_name": name},
+            "connection_attempts": 1,
+            "socket_timeout": SOCKET_TIMEOUT,
+            "stack_timeout": HANDSHAKE_TIMEOUT,
+            "blocked_connection_timeout": BLOCKED_TIMEOUT,
+        }
+        return pika.ConnectionParameters(**settings | more)
+
+    def running(self) -> bool:
+        """Whether it answers at this moment with an AMQP greeting."""
+        return self.greeting() is not None
+
+    def greeting(self) -> dict | None:
+        """What it says of itself before any login; None when it is down."""
+        from labkit.brokers.connection import greeting
+
+        return greeting(*self._endpoint())
+
+    def wait_ready(self, timeout: float = START_TIMEOUT) -> None:
+        """Returns as soon as it accepts connections; raises BrokerDownError after ``timeout`` seconds.
+
+        A refused user or virtual host is raised at once: waiting does not mend it.
+        """
+        from labkit.brokers.connection import connect
+
+        deadline = time.monotonic() + timeout
+        while True:
+            try:
+                connect(self.parameters("labkit is it there")).close()
+                return
+            except BrokerDownError:
+                if time.monotonic() > deadline:
+                    raise
+            time.sleep(0.1)
+
+    def wait_for_restart(self, timeout: float) -> None:
+        """Returns when the broker was away and is back: somebody else restarts it.
+
+        Raises WaitTimeoutError after ``timeout`` seconds.
+        """
+        from labkit.brokers.connection import wait_gone
+
+        deadline = time.monotonic() + timeout
+        gone = wait_gone(self.parameters("labkit waits for a restart"), deadline)
+        while not gone or not self.running():
+            if time.monotonic() > deadline:
+                raise WaitTimeoutError(
+                    f"The broker at {self.address()} was not restarted within {timeout:.0f} s."
+                    if not gone
+                    else f"The broker at {self.address()} went away and did not come back within {timeout:.0f} s.",
+                    do="Restart it (or have it restarted), and run this again.",
+                )
+            time.sleep(0.1)
+        self.wait_ready(max(1.0, deadline - time.monotonic()))
+
+    def status(self) -> Status:
+        """Whether it runs, what it is and since when."""
+        said = self.greeting()
+        platform = str((said or {}).get("platform", ""))
+        return Status(
+            kind=self.kind,
+            running=said is not None,
+            amqp=self.address(),
+            management=self.management_url,
+            rabbitmq_version=str(said["version"]) if said and "version" in said else None,
+            erlang_version=platform.removeprefix("Erlang/OTP ") or None,
+            uptime=self.uptime() if said is not None else None,
+        )
+
+    def uptime(self) -> float | None:
+        """Seconds since it was started; None when that is not known from here."""
+        return None
+
+    def _endpoint(self) -> tuple[str, int]:
+        parts = urlsplit(self.amqp_url)
+        return parts.hostname or "localhost", parts.port or (5671 if parts.scheme == "amqps" else 5672)
+
+    def __repr__(self) -> str:
+        return f"<{self.kind} broker at {self.address()}, {'running' if self.running() else 'down'}>"
+
+
+def find(*, root: Path | None = None) -> Broker:
+    """The broker that this lab uses; it is not started yet.
+
+    That of ``LABKIT_AMQP_URL``; or else the one that this checkout has running; or else ``compose.yaml``, if a
+    Docker engine answers; or else a private node of the installed RabbitMQ. ``LABKIT_BROKER`` (node, compose
+    or remote) forces one kind. ``root`` is where ``.labkit`` is (default: ``LABKIT_HOME``, or the checkout).
+
+    Raises BrokerNotInstalledError or BrokerTooOldError when there is no RabbitMQ to be had, EngineError when
+    Docker is forced and does not answer, UsageError for a bad ``LABKIT_BROKER``.
+    """
+    forced = os.environ.get("LABKIT_BROKER", "").strip().lower()
+    if forced and forced not in KINDS:
+        raise UsageError(
+            f"LABKIT_BROKER is {forced!r}, which is no kind of broker.",
+            do=f"Set it to one of: {', '.join(KINDS)}.",
+        )
+    from labkit.brokers.node import Node
+
+    node = Node(root=root)
+    node.require_program()
+    return node
+
+
+def connect(parameters: pika.connection.Parameters) -> pika.BlockingConnection:
+    """``pika.BlockingConnection`` with the lab's errors; see ``labkit.brokers.connection.connect``."""
+    from labkit.brokers.connection import connect as open_connection
+
+    return open_connection(parameters)

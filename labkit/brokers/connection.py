@@ -1,0 +1,211 @@
+"""Connections to the broker, and what pika's errors mean."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import socket
+import ssl
+import time
+
+import pika
+import pika.exceptions
+import pika.frame
+import pika.spec
+
+from labkit.errors import (
+    AccessRefusedError,
+    BrokerDownError,
+    BrokerError,
+    FeatureRefusedError,
+    LabError,
+    PortTakenError,
+    QueueMismatchError,
+    QueueMissingError,
+    ResourceAlarmError,
+    VirtualHostError,
+)
+
+PROBE_TIMEOUT = 3.0  # seconds that a broker gets to say hello
+START_HINT = "Start it with `python3 -m labkit broker start`."
+
+
+def connect(parameters: pika.connection.Parameters) -> pika.BlockingConnection:
+    """Opens a connection; says in the lab's own errors why it could not.
+
+    Raises BrokerDownError (nothing there, no answer, or a TLS port), PortTakenError (another program
+    answers there), AccessRefusedError (user or password), VirtualHostError, ResourceAlarmError.
+    """
+    quiet_pika()
+    try:
+        return pika.BlockingConnection(parameters)
+    except (pika.exceptions.AMQPError, OSError) as error:
+        raise explain(error, parameters) from error
+
+
+def quiet_pika() -> None:
+    """Silences pika's log, which reports with long tracebacks what is raised as an error anyhow.
+
+    Whoever wants to read it sets the level of the logger ``pika`` himself; that is respected.
+    """
+    logger = logging.getLogger("pika")
+    if logger.level == logging.NOTSET:
+        logger.setLevel(logging.CRITICAL)
+
+
+def explain(error: BaseException, parameters: pika.connection.Parameters | None = None) -> LabError:
+    """The lab's error for one of pika's: what happened and what to do. Raise it ``from error``.
+
+    With ``parameters``, an error while connecting is looked into by asking the address once more
+    (up to 3 s).
+    """
+    if isinstance(error, LabError):
+        return error
+    where = f"{parameters.host}:{parameters.port}" if parameters else "its address"
+    root = _root(error)
+    code, text = getattr(root, "reply_code", 0), getattr(root, "reply_text", "") or str(root)
+    if isinstance(root, pika.exceptions.ConnectionBlockedTimeout):
+        return ResourceAlarmError(
+            "The broker blocks publishing because its disk or its memory runs low.",
+            do="Free some disk space (RabbitMQ resumes by itself), or see `python3 -m labkit doctor`.",
+        )
+    if isinstance(root, pika.exceptions.ProbableAuthenticationError) or (
+        code == 403 and "login" in text.lower()
+    ):
+        user = getattr(getattr(parameters, "credentials", None), "username", "")
+        return AccessRefusedError(
+            f"The broker at {where} refuses the user {user!r} with this password.",
+            do="Check the user and the password in LABKIT_AMQP_URL"
+            + (" (guest may log in from the broker's own machine only)." if user == "guest" else "."),
+        )
+    if isinstance(root, pika.exceptions.ProbableAccessDeniedError) or (
+        code in (403, 530) and "vhost" in text
+    ):
+        vhost = getattr(parameters, "virtual_host", "")
+        return VirtualHostError(
+            f"The virtual host {vhost!r} does not exist on the broker at {where}, or this user may not enter it.",
+            do="Check the path at the end of LABKIT_AMQP_URL (%2F stands for the default virtual host /).",
+        )
+    if code == 404:
+        return QueueMissingError(f"The broker says: {text}.", do="Declare it first, or check its name.")
+    if code == 406 and "inequivalent arg" in text:
+        return QueueMismatchError(
+            f"The queue exists with other settings: {text}.",
+            do="Declare it as it is, take another name, or delete it first.",
+        )
+    if code == 541 and "deprecated" in text:
+        return FeatureRefusedError(
+            f"This RabbitMQ refuses a deprecated feature: {text}.",
+            do="Declare the queue durable or exclusive, or permit the feature in the broker's configuration.",
+        )
+    if code == 403:
+        return AccessRefusedError(f"The broker refuses: {text}.", do="Ask its owner for the permission.")
+    if code:
+        return BrokerError(f"The broker closed the connection or the channel: {code} {text}.")
+    return _unreachable(root, parameters, where)
+
+
+def _root(error: BaseException) -> BaseException:
+    """The error that others are wrapped around (pika wraps connection errors up to three times)."""
+    while True:
+        inner = getattr(error, "args", None) or ()
+        wrapped = next((arg for arg in inner if isinstance(arg, BaseException)), None)
+        wrapped = wrapped or getattr(error, "exception", None)
+        if not isinstance(wrapped, BaseException):
+            return error
+        error = wrapped
+
+
+def _unreachable(root: BaseException, parameters: pika.connection.Parameters | None, where: str) -> LabError:
+    if isinstance(root, socket.gaierror):
+        return BrokerDownError(
+            f"There is no machine of this name: {parameters.host if parameters else where}.",
+            do="Check the host in LABKIT_AMQP_URL, and the network.",
+        )
+    if parameters is None:
+        return BrokerDownError("The connection to the broker is gone.", do=START_HINT)
+    if isinstance(root, ssl.SSLError):
+        return BrokerDownError(
+            f"{where} does not speak TLS as it should ({root.reason or root}).",
+            do="Use amqp:// instead of amqps://, or check the port and the broker's certificate.",
+        )
+    if parameters.ssl_options is None:
+        answer = first_bytes(parameters.host, parameters.port)
+        if answer is None:
+            return BrokerDownError(f"No broker answers at {where}.", do=START_HINT)
+        if answer[:2] == b"\x15\x03":
+            return BrokerDownError(
+                f"{where} wants an encrypted connection (TLS).",
+                do="Use amqps:// instead of amqp:// in LABKIT_AMQP_URL, or the port without TLS (5672).",
+            )
+        if answer and not answer.startswith((b"\x01", b"AMQP")):
+            kind = "a web server" if answer.startswith((b"HTTP", b"<")) else "another program"
+            return PortTakenError(
+                f"At {where} answers {kind}, not RabbitMQ.",
+                do="Check the port (AMQP is 5672, 15672 is the management page), or close that program.",
+            )
+        if not answer:
+            return BrokerDownError(
+                f"Something accepts connections at {where} but does not answer as a broker.",
+                do="Wait if the broker is just starting; otherwise check the port.",
+            )
+    return BrokerDownError(f"The broker at {where} ended the connection while it was made.", do=START_HINT)
+
+
+def first_bytes(host: str, port: int, *, timeout: float = PROBE_TIMEOUT) -> bytes | None:
+    """What answers to an AMQP greeting: its first bytes, ``b""`` for silence, None where nobody listens."""
+    try:
+        with socket.create_connection((host, port), timeout=timeout) as probe:
+            try:
+                probe.sendall(b"AMQP\x00\x00\x09\x01")
+                answer = b""
+                # A frame says how long it is; anything else ends by itself or is long enough to tell.
+                while len(answer) < 8 or (
+                    answer[:1] == b"\x01" and len(answer) < int.from_bytes(answer[3:7], "big") + 8
+                ):
+                    more = probe.recv(65536)
+                    if not more:
+                        break
+                    answer += more
+            except OSError:
+                return b""
+            return answer
+    except OSError:
+        return None
+
+
+def greeting(host: str, port: int, *, timeout: float = PROBE_TIMEOUT) -> dict | None:
+    """What the broker says of itself before any login (product, version, platform, cluster_name).
+
+    None when nothing there speaks AMQP.
+    """
+    answer = first_bytes(host, port, timeout=timeout)
+    if not answer or not answer.startswith(b"\x01"):
+        return None
+    try:
+        _, frame = pika.frame.decode_frame(answer)
+    except pika.exceptions.AMQPError:
+        return None
+    method = getattr(frame, "method", None)
+    if not isinstance(method, pika.spec.Connection.Start):
+        return None
+    return {
+        key: value.decode(errors="replace") if isinstance(value, bytes) else value
+        for key, value in (method.server_properties or {}).items()
+    }
+
+
+def wait_gone(parameters: pika.connection.Parameters, deadline: float) -> bool:
+    """Holds a connection until the broker ends it; whether that came before ``deadline`` (monotonic seconds)."""
+    try:
+        connection = connect(parameters)
+    except BrokerDownError:
+        return True  # it is away already
+    try:
+        while time.monotonic() < deadline:
+            connection.process_data_events(time_limit=0.2)
+    except pika.exceptions.AMQPError:
+        return True
+    with contextlib.suppress(pika.exceptions.AMQPError):
+        connection.close()
+    return False
