@@ -1,0 +1,499 @@
+"""What became of every task.
+
+Producers and workers only append events; what they mean is worked out when somebody asks. At every
+moment ``published = waiting + in flight + done + dead-lettered + unroutable + lost``.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from array import array
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from enum import Enum, IntEnum
+from pathlib import Path
+
+from labkit.errors import SavedRunError
+from labkit.tasks import Task
+
+# Events are folded into the compact store once so many have gathered.
+FOLD_EVERY = 8192
+FORMAT = 1
+
+
+class Kind(IntEnum):
+    """What happened: to a task, to a worker, or to the broker."""
+
+    PUBLISHED = 0
+    CONFIRMED = 1  # by the broker, to the publisher
+    NACKED = 2  # by the broker: it refused the message
+    RETURNED = 3  # no queue for it (mandatory)
+    DELIVERED = 4
+    REDELIVERED = 5  # delivered with the redelivered flag
+    STARTED = 6
+    FINISHED = 7
+    FAILED = 8  # the handler raised
+    ACKNOWLEDGED = 9
+    REQUEUED = 10  # nack or reject with requeue=True
+    REJECTED = 11  # without requeue, and the queue has no dead-letter exchange
+    DEAD_LETTERED = 12  # without requeue, to the queue's dead-letter exchange
+    LOST = 13  # neither the broker nor a worker has it any more
+    CONNECTED = 14  # a worker; its note is the acknowledgement mode
+    DISCONNECTED = 15
+    CRASHED = 16
+    STOPPED = 17
+    PAUSED = 18
+    RESUMED = 19
+    BROKER_DOWN = 20
+    BROKER_UP = 21
+
+
+class Outcome(Enum):
+    """Where a task is now. Every known task has exactly one."""
+
+    WAITING = "waiting"
+    IN_FLIGHT = "in flight"
+    DONE = "done"
+    DEAD_LETTERED = "dead-lettered"
+    UNROUTABLE = "unroutable"
+    LOST = "lost"
+
+
+_OUTCOMES = list(Outcome)
+_WAITING, _IN_FLIGHT, _DONE, _DEAD_LETTERED, _UNROUTABLE, _LOST = range(6)
+# What a worker holds of a task: bits of a small number.
+_SETTLED, _FINISHED, _FAILED = 1, 2, 4  # the broker has forgotten it; the work is done; the work failed
+
+
+@dataclass(frozen=True)
+class Event:
+    """One thing that happened; ``time`` in seconds since the ledger began."""
+
+    time: float
+    kind: Kind
+    task_id: str | None = None
+    worker: str | None = None
+    note: str | None = None
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How many tasks there are of each outcome; ``done_twice`` are among ``done`` or on their way there."""
+
+    published: int
+    waiting: int
+    in_flight: int
+    done: int
+    dead_lettered: int
+    unroutable: int
+    lost: int
+    done_twice: int = 0
+
+    @property
+    def adds_up(self) -> bool:
+        """The law of conservation: no task is missing and none is counted twice."""
+        return self.published == (
+            self.waiting + self.in_flight + self.done + self.dead_lettered + self.unroutable + self.lost
+        )
+
+
+@dataclass
+class Span:
+    """One attempt at a task, in seconds since the ledger began; ``how`` it ended."""
+
+    task_id: str
+    worker: str
+    delivered: float
+    started: float
+    ended: float
+    how: str  # "finished" | "failed" | "crashed" | "stopped" | "running"
+    redelivered: bool = False
+
+
+@dataclass(frozen=True)
+class TaskRow:
+    """A task's line in the table: who had it and what became of it."""
+
+    task_id: str
+    label: str
+    cost: float
+    outcome: Outcome
+    deliveries: int
+    workers: tuple[str, ...]
+    finished_times: int
+
+
+class Ledger:
+    """Append-only and safe to use from any thread."""
+
+    def __init__(self) -> None:
+        self.started_at = time.time()  # seconds since the epoch
+        self._zero = time.perf_counter()
+        self._tail: list[tuple] = []  # recorded and not yet folded; list.append is atomic
+        self._lock = threading.RLock()
+        # The compact store: 15 bytes an event.
+        self._times, self._kinds = array("d"), array("B")
+        self._task_numbers, self._worker_numbers = array("i"), array("h")
+        self._notes: dict[int, str] = {}  # by the event's number
+        # What the events add up to.
+        self._numbers: dict[str, int] = {}  # a task's number by its id, in order of appearance
+        self._workers: dict[str, int] = {}
+        self._tasks: dict[str, Task] = {}
+        self._outcome, self._finishes = bytearray(), bytearray()
+        self._totals = [0] * len(_OUTCOMES)
+        self._twice = 0
+        self._held: list[dict[int, int]] = []  # by worker: task number -> bits
+        self._automatic: set[int] = set()  # workers whose deliveries the broker forgets at once
+        self._gone: set[int] = set()  # crashed: whatever else they say does not count
+
+    # --- writing -----------------------------------------------------------------------------
+
+    def now(self) -> float:
+        """Seconds since the ledger began."""
+        return time.perf_counter() - self._zero
+
+    def add(self, tasks: Iterable[Task]) -> None:
+        """Make the tasks known (their cost, their body), so that tables and charts can show them."""
+        with self._lock:
+            self._tasks.update((task.id, task) for task in tasks)
+
+    def record(
+        self,
+        kind: Kind,
+        task_id: str | None = None,
+        worker: str | None = None,
+        note: str | None = None,
+        _clock=time.perf_counter,
+    ) -> None:
+        """Append one event, now. From any thread; takes well under a microsecond."""
+        tail = self._tail
+        tail.append((_clock(), kind, task_id, worker, note))
+        if len(tail) >= FOLD_EVERY and self._lock.acquire(blocking=False):
+            try:
+                self._fold()
+            finally:
+                self._lock.release()
+
+    def _fold(self) -> None:
+        """Move the tail into the store. The caller has the lock."""
+        count = len(self._tail)
+        batch = self._tail[:count]
+        del self._tail[:count]
+        for at, kind, task_id, worker, note in batch:
+            self._store(at - self._zero, kind, task_id, worker, note)
+
+    def _store(self, at: float, kind: int, task_id: str | None, worker: str | None, note: str | None) -> None:
+        w = -1
+        if worker is not None:
+            w = self._workers.get(worker, -1)
+            if w < 0:
+                w = self._workers[worker] = len(self._workers)
+                self._held.append({})
+            if kind == Kind.CONNECTED:
+                self._gone.discard(w)
+            elif w in self._gone:
+                return
+        t = -1
+        if task_id is not None:
+            t = self._numbers.get(task_id, -1)
+            if t < 0:
+                t = self._numbers[task_id] = len(self._numbers)
+                self._outcome.append(_WAITING)
+                self._finishes.append(0)
+                self._totals[_WAITING] += 1
+        if note is not None:
+            self._notes[len(self._kinds)] = note
+        self._times.append(at)
+        self._kinds.append(kind)
+        self._task_numbers.append(t)
+        self._worker_numbers.append(w)
+        if t < 0:
+            self._apply_to_worker(kind, w, note)
+        elif w < 0:
+            self._apply_to_message(kind, t)
+        else:
+            self._apply_to_delivery(kind, t, w)
+
+    def _become(self, t: int, outcome: int) -> None:
+        self._totals[self._outcome[t]] -= 1
+        self._totals[outcome] += 1
+        self._outcome[t] = outcome
+
+    def _apply_to_message(self, kind: int, t: int) -> None:
+        """What the producer or the lab says of a task."""
+        if kind == Kind.PUBLISHED:  # possibly once more, after a lost connection
+            if self._outcome[t] not in (_DONE, _IN_FLIGHT):
+                self._become(t, _WAITING)
+        elif kind == Kind.RETURNED:
+            self._become(t, _UNROUTABLE)
+        elif kind in (Kind.NACKED, Kind.LOST):
+            self._become(t, _LOST)
+
+    def _apply_to_delivery(self, kind: int, t: int, w: int) -> None:
+        """What a worker says of a task that was delivered to it."""
+        held = self._held[w]
+        if kind == Kind.DELIVERED or kind == Kind.REDELIVERED:
+            held[t] = _SETTLED if w in self._automatic else 0
+            self._become(t, _IN_FLIGHT)
+            return
+        if t not in held or kind == Kind.STARTED:
+            return
+        if kind == Kind.FINISHED:
+            held[t] |= _FINISHED
+            if self._finishes[t] < 255:
+                self._finishes[t] += 1
+                self._twice += self._finishes[t] == 2
+        elif kind == Kind.FAILED:
+            held[t] |= _FAILED
+        elif kind == Kind.ACKNOWLEDGED:
+            held[t] |= _SETTLED
+        else:
+            del held[t]
+            self._become(
+                t,
+                {Kind.REQUEUED: _WAITING, Kind.DEAD_LETTERED: _DEAD_LETTERED, Kind.REJECTED: _LOST}[kind],
+            )
+            return
+        if held[t] & _SETTLED and held[t] & (_FINISHED | _FAILED):
+            self._become(t, _DONE if held.pop(t) & _FINISHED else _LOST)
+
+    def _apply_to_worker(self, kind: int, w: int, note: str | None) -> None:
+        if kind == Kind.CONNECTED:
+            (self._automatic.add if note == "automatic" else self._automatic.discard)(w)
+        elif kind in (Kind.CRASHED, Kind.STOPPED, Kind.DISCONNECTED):
+            for t, bits in self._held[w].items():
+                # What the broker has forgotten is lost; it queues everything else again.
+                self._become(t, _LOST if bits & _SETTLED else _WAITING)
+            self._held[w].clear()
+            if kind == Kind.CRASHED:
+                self._gone.add(w)
+
+    # --- reading -----------------------------------------------------------------------------
+
+    def _read(self) -> threading.RLock:
+        with self._lock:
+            self._fold()
+        return self._lock
+
+    def counts(self) -> Counts:
+        """How many tasks there are of each outcome, now."""
+        with self._read():
+            waiting, in_flight, done, dead_lettered, unroutable, lost = self._totals
+            return Counts(
+                published=len(self._numbers),
+                waiting=waiting,
+                in_flight=in_flight,
+                done=done,
+                dead_lettered=dead_lettered,
+                unroutable=unroutable,
+                lost=lost,
+                done_twice=self._twice,
+            )
+
+    def outcome(self, task_id: str) -> Outcome:
+        """What became of the task; KeyError if the ledger never heard of it."""
+        with self._read():
+            return _OUTCOMES[self._outcome[self._numbers[task_id]]]
+
+    def outcomes(self) -> dict[str, Outcome]:
+        """What became of every task, in the order they were first seen."""
+        with self._read():
+            return {task_id: _OUTCOMES[self._outcome[t]] for task_id, t in self._numbers.items()}
+
+    def task_ids(self, outcome: Outcome | None = None) -> list[str]:
+        """The ids of all tasks, or of those with this outcome."""
+        with self._read():
+            if outcome is None:
+                return list(self._numbers)
+            wanted = _OUTCOMES.index(outcome)
+            return [task_id for task_id, t in self._numbers.items() if self._outcome[t] == wanted]
+
+    def task(self, task_id: str) -> Task | None:
+        """The task itself, if this process made it."""
+        return self._tasks.get(task_id)
+
+    @property
+    def workers(self) -> list[str]:
+        """The workers' names in the order of their first appearance."""
+        with self._read():
+            return list(self._workers)
+
+    def events(self, kinds: Iterable[Kind] | None = None, *, since: int = 0) -> Iterator[Event]:
+        """The events so far, oldest first; only of these kinds; from event number ``since``."""
+        with self._read():
+            count, task_ids, workers = len(self._kinds), list(self._numbers), list(self._workers)
+        wanted = None if kinds is None else set(kinds)
+        for number in range(since, count):
+            kind = self._kinds[number]
+            if wanted is None or kind in wanted:
+                t, w = self._task_numbers[number], self._worker_numbers[number]
+                yield Event(
+                    self._times[number],
+                    Kind(kind),
+                    task_ids[t] if t >= 0 else None,
+                    workers[w] if w >= 0 else None,
+                    self._notes.get(number),
+                )
+
+    def __len__(self) -> int:
+        """How many events there are."""
+        with self._read():
+            return len(self._kinds)
+
+    def spans(self) -> list[Span]:
+        """Every attempt at a task, in the order they were started; one under way ends now."""
+        arrived: dict[tuple[str, str], tuple[float, bool]] = {}
+        running: dict[str, Span] = {}  # by worker: it does one task at a time
+        spans: list[Span] = []
+        ends = {Kind.FINISHED: "finished", Kind.FAILED: "failed"}
+        leaves = {Kind.CRASHED: "crashed", Kind.STOPPED: "stopped", Kind.DISCONNECTED: "stopped"}
+        for event in self.events():
+            kind, worker = event.kind, event.worker
+            if kind in (Kind.DELIVERED, Kind.REDELIVERED):
+                arrived[event.task_id, worker] = (event.time, kind == Kind.REDELIVERED)
+            elif kind == Kind.STARTED:
+                at, again = arrived.pop((event.task_id, worker), (event.time, False))
+                span = Span(event.task_id, worker, at, event.time, event.time, "running", again)
+                running[worker] = span
+                spans.append(span)
+            elif (how := ends.get(kind) or leaves.get(kind)) and worker in running:
+                span = running.pop(worker)
+                span.ended, span.how = event.time, how
+        for span in running.values():
+            span.ended = max(self.now(), span.started)
+        return spans
+
+    def _tasks_of(self, worker: str, kinds: set[Kind]) -> list[str]:
+        return [event.task_id for event in self.events(kinds) if event.worker == worker]
+
+    def delivered_to(self, worker: str) -> list[str]:
+        """The ids of what was delivered to the worker, in order, redeliveries included."""
+        return self._tasks_of(worker, {Kind.DELIVERED, Kind.REDELIVERED})
+
+    def finished_by(self, worker: str) -> list[str]:
+        """The ids of what the worker finished, in order."""
+        return self._tasks_of(worker, {Kind.FINISHED})
+
+    def acknowledged_by(self, worker: str) -> list[str]:
+        """The ids of what the worker acknowledged, in order."""
+        return self._tasks_of(worker, {Kind.ACKNOWLEDGED})
+
+    def lost(self) -> list[str]:
+        """The ids of the tasks that nobody has any more."""
+        return self.task_ids(Outcome.LOST)
+
+    def done_twice(self) -> list[str]:
+        """The ids of the tasks that were finished more than once."""
+        with self._read():
+            return [task_id for task_id, t in self._numbers.items() if self._finishes[t] > 1]
+
+    def table(self) -> list[TaskRow]:
+        """One row a task: who had it, how often it was done, what became of it."""
+        who: dict[str, list[str]] = {}
+        for event in self.events({Kind.DELIVERED, Kind.REDELIVERED}):
+            who.setdefault(event.task_id, []).append(event.worker)
+        rows = []
+        for task_id, outcome in self.outcomes().items():
+            task, workers = self.task(task_id), tuple(who.get(task_id, ()))
+            rows.append(
+                TaskRow(
+                    task_id,
+                    task.label if task else task_id,
+                    task.cost if task else 0.0,
+                    outcome,
+                    len(workers),
+                    workers,
+                    self._finishes[self._numbers[task_id]],
+                )
+            )
+        return rows
+
+    def downtimes(self) -> list[tuple[float, float]]:
+        """When the broker was away: from, to, in seconds since the ledger began."""
+        found: list[tuple[float, float]] = []
+        down: float | None = None
+        for event in self.events({Kind.BROKER_DOWN, Kind.BROKER_UP}):
+            if event.kind == Kind.BROKER_DOWN:
+                down = event.time if down is None else down
+            elif down is not None:
+                found.append((down, event.time))
+                down = None
+        return found + ([(down, self.now())] if down is not None else [])
+
+    def makespan(self) -> float:
+        """Seconds from the first publish (or start) to the last finish; 0 before any finish."""
+        first = last = None
+        for event in self.events({Kind.PUBLISHED, Kind.STARTED, Kind.FINISHED}):
+            if first is None:
+                first = event.time
+            if event.kind == Kind.FINISHED:
+                last = event.time
+        return last - first if last is not None else 0.0
+
+    # --- files -------------------------------------------------------------------------------
+
+    def lines(self) -> Iterator[str]:
+        """The ledger as JSON Lines: a header, the tasks, the events, and how many there are."""
+        yield json.dumps({"ledger": FORMAT, "started_at": self.started_at})
+        for task_id in self.task_ids():
+            task = self.task(task_id)
+            yield json.dumps({"task": task_id, "cost": task.cost, "kind": task.kind} if task else {"task": task_id})
+        count = 0
+        for event in self.events():
+            yield json.dumps([round(event.time, 6), event.kind.name, event.task_id, event.worker, event.note])
+            count += 1
+        yield json.dumps({"events": count})
+
+    def save(self, path: str | Path) -> Path:
+        """Write the ledger to a file of JSON Lines and return its path."""
+        path = Path(path)
+        with path.open("w", encoding="utf-8") as file:
+            file.writelines(line + "\n" for line in self.lines())
+        return path
+
+    @classmethod
+    def load(cls, path: str | Path) -> Ledger:
+        """Read what ``save`` wrote; SavedRunError if it is something else or damaged."""
+        try:
+            with Path(path).open(encoding="utf-8") as file:
+                return cls.from_lines(file, str(path))
+        except (OSError, UnicodeDecodeError) as error:
+            raise SavedRunError(f"{path} cannot be read: {error}.", do="Name a file that was saved by the lab.") from error
+
+    @classmethod
+    def from_lines(cls, lines: Iterable[str], name: str = "the saved run") -> Ledger:
+        """Read the lines of ``lines()``; lines of other kinds are passed over."""
+        ledger, number, header, whole = cls(), 0, False, False
+        known: set[str] = set()
+        try:
+            for number, line in enumerate(lines, 1):
+                entry = json.loads(line)
+                if isinstance(entry, list):
+                    at, kind, task_id, worker, note = entry
+                    if task_id is not None and task_id not in known:
+                        raise ValueError(f"task {task_id!r} is not listed")
+                    ledger._store(float(at), Kind[kind], task_id, worker, note)
+                elif "ledger" in entry:
+                    if entry["ledger"] != FORMAT:
+                        raise ValueError(f"format {entry['ledger']} is not known")
+                    ledger.started_at, header = float(entry["started_at"]), True
+                elif "events" in entry:
+                    whole = entry["events"] == len(ledger)
+                elif "task" in entry:
+                    known.add(entry["task"])
+                    if "cost" in entry:
+                        ledger.add([Task(entry["task"], b"", cost=float(entry["cost"]), kind=entry["kind"])])
+        except (ValueError, TypeError, KeyError) as error:
+            raise SavedRunError(
+                f"{name} is damaged at line {number}: {error}.", do="Save the run again, or use another file."
+            ) from error
+        if not header:
+            raise SavedRunError(f"{name} is not a saved run.", do="Name a file that was saved by the lab.")
+        if not whole:
+            raise SavedRunError(f"{name} ends too early: events are missing.", do="Save the run again.")
+        last = ledger._times[-1] if ledger._times else 0.0
+        ledger._zero = time.perf_counter() - last  # its clock stands where the last event was
+        return ledger
+

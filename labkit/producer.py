@@ -1,0 +1,145 @@
+"""A producer: a thread with a connection of its own that publishes a workload."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Iterable
+
+import pika
+from pika.exceptions import AMQPError, NackError, UnroutableError
+
+from labkit import brokers
+from labkit.errors import LabError, UsageError, WaitTimeoutError
+from labkit.ledger import Kind, Ledger
+from labkit.tasks import Task
+
+FIRST_DELAY, LAST_DELAY = 0.2, 5.0  # seconds between attempts to reconnect: doubling from one to the other
+
+
+class Producer(threading.Thread):
+    """Publishes the tasks of ``workload`` to ``queue``, in order, and tells the ``ledger``.
+
+    ``parameters``  where to connect (its connection name becomes the producer's name)
+    ``confirms``    wait for the broker's confirm of each message; a message that was not confirmed
+                    because the connection broke is published again after reconnecting
+    ``persistent``  delivery mode 2 instead of 1
+    ``rate``        at most so many tasks a second; None: as the tasks' own delays say
+    ``exchange``    the default exchange routes by the queue's name
+    ``mandatory``   ask for a message back that no queue takes (only with confirms)
+    ``reconnect``   whether to go on after a lost connection
+
+    https://www.rabbitmq.com/docs/confirms#publisher-confirms
+    """
+
+    def __init__(
+        self,
+        parameters: pika.ConnectionParameters,
+        queue: str,
+        workload: Iterable[Task],
+        *,
+        ledger: Ledger | None = None,
+        name: str = "producer",
+        confirms: bool = True,
+        persistent: bool = True,
+        rate: float | None = None,
+        exchange: str = "",
+        mandatory: bool = False,
+        reconnect: bool = True,
+    ) -> None:
+        if rate is not None and not 0 < rate < float("inf"):
+            raise UsageError(f"rate is {rate!r}.", do="Use tasks a second, above 0, or None.")
+        super().__init__(name=name, daemon=True)
+        self.queue, self.workload = queue, list(workload)
+        for task in self.workload:
+            if not isinstance(task, Task):
+                raise UsageError(f"The workload holds {task!r}.", do="Make it of tasks, for example tasks.equal(10).")
+        self.confirms, self.persistent, self.rate = confirms, persistent, rate
+        self.exchange, self.mandatory, self.reconnect = exchange, mandatory, reconnect
+        self.ledger = ledger if ledger is not None else Ledger()
+        self.published = 0  # how many tasks it is through with
+        self.blocked = False  # the broker has stopped reading: its memory or disk runs low
+        self.error: LabError | None = None
+        self._parameters = parameters
+        self._stopping = threading.Event()
+        self.ledger.add(self.workload)
+
+    def stop(self, timeout: float | None = 10) -> None:
+        """Stop after the message under way; wait up to ``timeout`` seconds for that (None: do not wait)."""
+        self._stopping.set()
+        if timeout is not None and self.is_alive():
+            self.join(timeout)
+
+    def wait(self, timeout: float = 60) -> None:
+        """Wait until everything is published.
+
+        WaitTimeoutError after ``timeout`` seconds; the producer's own error if it gave up.
+        """
+        self.join(timeout)
+        if self.is_alive():
+            why = "the broker blocks publishers: its disk or memory runs low" if self.blocked else str(self.error or "")
+            raise WaitTimeoutError(
+                f"{self.name} published {self.published} of {len(self.workload)} tasks in {timeout:g} s"
+                + (f" ({why})." if why else "."),
+                do="See `python3 -m labkit broker status`, or give it more time.",
+            )
+        if self.error is not None:
+            raise self.error
+
+    def run(self) -> None:
+        delay = FIRST_DELAY
+        due = time.perf_counter()
+        while self.published < len(self.workload) and not self._stopping.is_set():
+            try:
+                connection = brokers.connect(self._parameters)
+            except LabError as error:
+                self.error = error
+            else:
+                try:
+                    due = self._publish(connection, due)
+                    connection.close()
+                    self.error = None
+                    continue
+                except (AMQPError, OSError) as error:
+                    self.error = brokers.explain(error, self._parameters)
+                    with contextlib.suppress(AMQPError, OSError):
+                        connection.close()
+            if not self.reconnect:
+                return
+            self._stopping.wait(delay)
+            delay = min(delay * 2, LAST_DELAY)
+
+    def _publish(self, connection: pika.BlockingConnection, due: float) -> float:
+        """Publish what is left; returns when the next task would be due."""
+        connection.add_on_connection_blocked_callback(lambda *_: setattr(self, "blocked", True))
+        connection.add_on_connection_unblocked_callback(lambda *_: setattr(self, "blocked", False))
+        channel = connection.channel()
+        if self.confirms:
+            channel.confirm_delivery()
+        record, gap = self.ledger.record, 1 / self.rate if self.rate else None
+        mode = 2 if self.persistent else 1
+        while self.published < len(self.workload) and not self._stopping.is_set():
+            task = self.workload[self.published]
+            if gap or task.delay:
+                due += gap or task.delay
+                self._wait_until(due, connection)
+            properties = pika.BasicProperties(
+                message_id=task.id, content_type=task.content_type, delivery_mode=mode
+            )
+            record(Kind.PUBLISHED, task.id)  # first: the worker may have it before this call returns
+            try:
+                channel.basic_publish(self.exchange, self.queue, task.body, properties, self.mandatory)
+            except UnroutableError:
+                record(Kind.RETURNED, task.id)
+            except NackError:
+                record(Kind.NACKED, task.id)
+            else:
+                if self.confirms:
+                    record(Kind.CONFIRMED, task.id)
+            self.published += 1
+        return due
+
+    def _wait_until(self, due: float, connection: pika.BlockingConnection) -> None:
+        while (left := due - time.perf_counter()) > 0 and not self._stopping.is_set():
+            connection.process_data_events(min(left, 0.1))
