@@ -19,7 +19,7 @@ from labkit.errors import SavedRunError
 from labkit.tasks import Task
 
 # Events are folded into the compact store once so many have gathered.
-FOLD_EVERY = 8192
+FOLD_EVERY = 1024
 FORMAT = 1
 
 
@@ -63,6 +63,10 @@ class Outcome(Enum):
 
 _OUTCOMES = list(Outcome)
 _WAITING, _IN_FLIGHT, _DONE, _DEAD_LETTERED, _UNROUTABLE, _LOST = range(6)
+_GIVEN_UP = {Kind.REQUEUED: _WAITING, Kind.DEAD_LETTERED: _DEAD_LETTERED, Kind.REJECTED: _LOST}
+# Plain numbers for the hot loop: an Enum's attributes are slow.
+_DELIVERED, _REDELIVERED, _STARTED = int(Kind.DELIVERED), int(Kind.REDELIVERED), int(Kind.STARTED)
+_FINISHED_KIND, _ACKNOWLEDGED, _CONNECTED = int(Kind.FINISHED), int(Kind.ACKNOWLEDGED), int(Kind.CONNECTED)
 # What a worker holds of a task: bits of a small number.
 _SETTLED, _FINISHED, _FAILED = 1, 2, 4  # the broker has forgotten it; the work is done; the work failed
 
@@ -83,7 +87,7 @@ class Counts:
     """How many tasks there are of each outcome; ``done_twice`` are among ``done`` or on their way there."""
 
     published: int
-    waiting: int
+    waiting: int  # from here in the order of Outcome
     in_flight: int
     done: int
     dead_lettered: int
@@ -138,12 +142,10 @@ class Ledger:
         self._task_numbers, self._worker_numbers = array("i"), array("h")
         self._notes: dict[int, str] = {}  # by the event's number
         # What the events add up to.
-        self._numbers: dict[str, int] = {}  # a task's number by its id, in order of appearance
-        self._workers: dict[str, int] = {}
+        self._numbers: dict[str | None, int] = {None: -1}  # a task's number by its id, in order of appearance
+        self._workers: dict[str | None, int] = {None: -1}
         self._tasks: dict[str, Task] = {}
         self._outcome, self._finishes = bytearray(), bytearray()
-        self._totals = [0] * len(_OUTCOMES)
-        self._twice = 0
         self._held: list[dict[int, int]] = []  # by worker: task number -> bits
         self._automatic: set[int] = set()  # workers whose deliveries the broker forgets at once
         self._gone: set[int] = set()  # crashed: whatever else they say does not count
@@ -181,91 +183,76 @@ class Ledger:
         count = len(self._tail)
         batch = self._tail[:count]
         del self._tail[:count]
+        self._store(batch, self._zero)
+
+    def _store(self, batch: Iterable[tuple], zero: float = 0.0) -> None:
+        """Append the events to the store, and work out what they change. This is the hot loop."""
+        numbers, workers, held, outcome = self._numbers, self._workers, self._held, self._outcome
+        add_time, add_kind = self._times.append, self._kinds.append
+        add_task, add_worker = self._task_numbers.append, self._worker_numbers.append
         for at, kind, task_id, worker, note in batch:
-            self._store(at - self._zero, kind, task_id, worker, note)
-
-    def _store(self, at: float, kind: int, task_id: str | None, worker: str | None, note: str | None) -> None:
-        w = -1
-        if worker is not None:
-            w = self._workers.get(worker, -1)
-            if w < 0:
-                w = self._workers[worker] = len(self._workers)
-                self._held.append({})
-            if kind == Kind.CONNECTED:
-                self._gone.discard(w)
-            elif w in self._gone:
-                return
-        t = -1
-        if task_id is not None:
-            t = self._numbers.get(task_id, -1)
-            if t < 0:
-                t = self._numbers[task_id] = len(self._numbers)
-                self._outcome.append(_WAITING)
+            w = workers.get(worker)
+            if w is None:
+                w = workers[worker] = len(held)
+                held.append({})
+            if w in self._gone and kind != _CONNECTED:
+                continue
+            t = numbers.get(task_id)
+            if t is None:
+                t = numbers[task_id] = len(outcome)
+                outcome.append(_WAITING)
                 self._finishes.append(0)
-                self._totals[_WAITING] += 1
-        if note is not None:
-            self._notes[len(self._kinds)] = note
-        self._times.append(at)
-        self._kinds.append(kind)
-        self._task_numbers.append(t)
-        self._worker_numbers.append(w)
-        if t < 0:
-            self._apply_to_worker(kind, w, note)
-        elif w < 0:
-            self._apply_to_message(kind, t)
-        else:
-            self._apply_to_delivery(kind, t, w)
-
-    def _become(self, t: int, outcome: int) -> None:
-        self._totals[self._outcome[t]] -= 1
-        self._totals[outcome] += 1
-        self._outcome[t] = outcome
+            if note is not None:
+                self._notes[len(self._kinds)] = note
+            add_time(at - zero)
+            add_kind(kind)
+            add_task(t)
+            add_worker(w)
+            if t < 0:
+                self._apply_to_worker(kind, w, note)
+            elif w < 0:
+                self._apply_to_message(kind, t)
+            elif kind == _DELIVERED or kind == _REDELIVERED:
+                held[w][t] = _SETTLED if w in self._automatic else 0
+                outcome[t] = _IN_FLIGHT
+            elif kind != _STARTED and t in held[w]:
+                self._apply_to_delivery(kind, t, held[w])
 
     def _apply_to_message(self, kind: int, t: int) -> None:
         """What the producer or the lab says of a task."""
         if kind == Kind.PUBLISHED:  # possibly once more, after a lost connection
             if self._outcome[t] not in (_DONE, _IN_FLIGHT):
-                self._become(t, _WAITING)
+                self._outcome[t] = _WAITING
         elif kind == Kind.RETURNED:
-            self._become(t, _UNROUTABLE)
+            self._outcome[t] = _UNROUTABLE
         elif kind in (Kind.NACKED, Kind.LOST):
-            self._become(t, _LOST)
+            self._outcome[t] = _LOST
 
-    def _apply_to_delivery(self, kind: int, t: int, w: int) -> None:
-        """What a worker says of a task that was delivered to it."""
-        held = self._held[w]
-        if kind == Kind.DELIVERED or kind == Kind.REDELIVERED:
-            held[t] = _SETTLED if w in self._automatic else 0
-            self._become(t, _IN_FLIGHT)
-            return
-        if t not in held or kind == Kind.STARTED:
-            return
-        if kind == Kind.FINISHED:
+    def _apply_to_delivery(self, kind: int, t: int, held: dict[int, int]) -> None:
+        """What a worker says of a task that it holds."""
+        if kind == _FINISHED_KIND:
             held[t] |= _FINISHED
             if self._finishes[t] < 255:
                 self._finishes[t] += 1
-                self._twice += self._finishes[t] == 2
+        elif kind == _ACKNOWLEDGED:
+            held[t] |= _SETTLED
         elif kind == Kind.FAILED:
             held[t] |= _FAILED
-        elif kind == Kind.ACKNOWLEDGED:
-            held[t] |= _SETTLED
         else:
             del held[t]
-            self._become(
-                t,
-                {Kind.REQUEUED: _WAITING, Kind.DEAD_LETTERED: _DEAD_LETTERED, Kind.REJECTED: _LOST}[kind],
-            )
+            self._outcome[t] = _GIVEN_UP[kind]
             return
-        if held[t] & _SETTLED and held[t] & (_FINISHED | _FAILED):
-            self._become(t, _DONE if held.pop(t) & _FINISHED else _LOST)
+        if held[t] > _SETTLED and held[t] & _SETTLED:
+            self._outcome[t] = _DONE if held.pop(t) & _FINISHED else _LOST
 
     def _apply_to_worker(self, kind: int, w: int, note: str | None) -> None:
         if kind == Kind.CONNECTED:
+            self._gone.discard(w)
             (self._automatic.add if note == "automatic" else self._automatic.discard)(w)
         elif kind in (Kind.CRASHED, Kind.STOPPED, Kind.DISCONNECTED):
             for t, bits in self._held[w].items():
                 # What the broker has forgotten is lost; it queues everything else again.
-                self._become(t, _LOST if bits & _SETTLED else _WAITING)
+                self._outcome[t] = _LOST if bits & _SETTLED else _WAITING
             self._held[w].clear()
             if kind == Kind.CRASHED:
                 self._gone.add(w)
@@ -277,19 +264,17 @@ class Ledger:
             self._fold()
         return self._lock
 
+    def _ids(self) -> list[str]:
+        return list(self._numbers)[1:]
+
     def counts(self) -> Counts:
         """How many tasks there are of each outcome, now."""
         with self._read():
-            waiting, in_flight, done, dead_lettered, unroutable, lost = self._totals
+            finishes = self._finishes
             return Counts(
-                published=len(self._numbers),
-                waiting=waiting,
-                in_flight=in_flight,
-                done=done,
-                dead_lettered=dead_lettered,
-                unroutable=unroutable,
-                lost=lost,
-                done_twice=self._twice,
+                len(self._outcome),
+                *(self._outcome.count(code) for code in range(len(_OUTCOMES))),
+                done_twice=len(finishes) - finishes.count(0) - finishes.count(1),
             )
 
     def outcome(self, task_id: str) -> Outcome:
@@ -300,15 +285,15 @@ class Ledger:
     def outcomes(self) -> dict[str, Outcome]:
         """What became of every task, in the order they were first seen."""
         with self._read():
-            return {task_id: _OUTCOMES[self._outcome[t]] for task_id, t in self._numbers.items()}
+            return dict(zip(self._ids(), (_OUTCOMES[code] for code in self._outcome), strict=True))
 
     def task_ids(self, outcome: Outcome | None = None) -> list[str]:
         """The ids of all tasks, or of those with this outcome."""
         with self._read():
             if outcome is None:
-                return list(self._numbers)
+                return self._ids()
             wanted = _OUTCOMES.index(outcome)
-            return [task_id for task_id, t in self._numbers.items() if self._outcome[t] == wanted]
+            return [task_id for task_id, code in zip(self._ids(), self._outcome, strict=True) if code == wanted]
 
     def task(self, task_id: str) -> Task | None:
         """The task itself, if this process made it."""
@@ -318,12 +303,12 @@ class Ledger:
     def workers(self) -> list[str]:
         """The workers' names in the order of their first appearance."""
         with self._read():
-            return list(self._workers)
+            return list(self._workers)[1:]
 
     def events(self, kinds: Iterable[Kind] | None = None, *, since: int = 0) -> Iterator[Event]:
         """The events so far, oldest first; only of these kinds; from event number ``since``."""
         with self._read():
-            count, task_ids, workers = len(self._kinds), list(self._numbers), list(self._workers)
+            count, task_ids, workers = len(self._kinds), self._ids(), list(self._workers)[1:]
         wanted = None if kinds is None else set(kinds)
         for number in range(since, count):
             kind = self._kinds[number]
@@ -387,7 +372,7 @@ class Ledger:
     def done_twice(self) -> list[str]:
         """The ids of the tasks that were finished more than once."""
         with self._read():
-            return [task_id for task_id, t in self._numbers.items() if self._finishes[t] > 1]
+            return [task_id for task_id, times in zip(self._ids(), self._finishes, strict=True) if times > 1]
 
     def table(self) -> list[TaskRow]:
         """One row a task: who had it, how often it was done, what became of it."""
@@ -474,7 +459,7 @@ class Ledger:
                     at, kind, task_id, worker, note = entry
                     if task_id is not None and task_id not in known:
                         raise ValueError(f"task {task_id!r} is not listed")
-                    ledger._store(float(at), Kind[kind], task_id, worker, note)
+                    ledger._store([(float(at), Kind[kind], task_id, worker, note)])
                 elif "ledger" in entry:
                     if entry["ledger"] != FORMAT:
                         raise ValueError(f"format {entry['ledger']} is not known")

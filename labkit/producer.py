@@ -10,7 +10,7 @@ from collections.abc import Iterable
 import pika
 from pika.exceptions import AMQPError, NackError, UnroutableError
 
-from labkit import brokers
+from labkit.brokers.connection import connect, explain
 from labkit.errors import LabError, UsageError, WaitTimeoutError
 from labkit.ledger import Kind, Ledger
 from labkit.tasks import Task
@@ -92,7 +92,7 @@ class Producer(threading.Thread):
         due = time.perf_counter()
         while self.published < len(self.workload) and not self._stopping.is_set():
             try:
-                connection = brokers.connect(self._parameters)
+                connection = connect(self._parameters)
             except LabError as error:
                 self.error = error
             else:
@@ -102,7 +102,7 @@ class Producer(threading.Thread):
                     self.error = None
                     continue
                 except (AMQPError, OSError) as error:
-                    self.error = brokers.explain(error, self._parameters)
+                    self.error = explain(error, self._parameters)
                     with contextlib.suppress(AMQPError, OSError):
                         connection.close()
             if not self.reconnect:

@@ -12,8 +12,8 @@ from collections.abc import Callable, Mapping
 import pika
 from pika.exceptions import AMQPError
 
-from labkit import brokers
-from labkit.errors import LabError, UsageError
+from labkit.brokers.connection import connect, explain
+from labkit.errors import LabError, TaskError, UsageError
 from labkit.ledger import Kind, Ledger
 from labkit.tasks import HANDLERS, parse, perform
 
@@ -183,7 +183,7 @@ class Worker(threading.Thread):
         self.state = "connecting"
         self._broken = None
         self._buffer.clear()
-        self._connection = connection = brokers.connect(self._parameters)
+        self._connection = connection = connect(self._parameters)
         self._socket = connection._impl._transport._sock  # to be cut in crash(): pika has no other way
         self._channel = channel = connection.channel()
         if self.prefetch is not None:
@@ -203,10 +203,16 @@ class Worker(threading.Thread):
     def _delivered(self, channel, method, properties, body) -> None:
         """A message has come in: it is started when those before it are done."""
         task_id = properties.message_id
-        if task_id is None:  # from a producer that names nothing
-            task_id = f"{self.name}#{method.delivery_tag}"
+        if task_id is None:
+            task_id = self._name(method, properties, body)
         self.ledger.record(Kind.REDELIVERED if method.redelivered else Kind.DELIVERED, task_id, self.name)
         self._buffer.append((method.delivery_tag, task_id, properties.content_type, body))
+
+    def _name(self, method, properties, body: bytes) -> str:
+        """A name for a task whose producer gave it none: its job_id, or the delivery's."""
+        with contextlib.suppress(TaskError):
+            return parse(body, None, properties.content_type).id
+        return f"{self.name}#{method.delivery_tag}"
 
     def _cancelled(self, method) -> None:
         """The broker ended the subscription, for example because the queue was deleted."""
@@ -299,7 +305,7 @@ class Worker(threading.Thread):
         self.ledger.record(Kind.DISCONNECTED, worker=self.name, note=type(error).__name__)
         self._buffer.clear()
         self.current = None
-        self.error = error if isinstance(error, LabError) else brokers.explain(error, self._parameters)
+        self.error = error if isinstance(error, LabError) else explain(error, self._parameters)
         if not self._leaving and self.reconnect:
             self.state = "reconnecting"
             self._tell("reconnecting", self.error)
