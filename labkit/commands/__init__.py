@@ -1,0 +1,124 @@
+"""The subcommands of ``python3 -m labkit``, one module each, with ``add_arguments(parser)`` and ``run(args)``.
+
+Nothing heavy is imported before a subcommand runs, so that ``--help`` answers at once and on a bare Python.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from labkit import __version__, bootstrap
+from labkit.errors import BrokerNotInstalledError, LabError
+
+if TYPE_CHECKING:
+    from labkit.brokers import Broker
+
+COMMANDS = {
+    "start": "set the lab up and open JupyterLab on the first notebook (what `labkit` alone does)",
+    "broker": "start, stop, restart, kill or look at the lab's RabbitMQ",
+    "send": "publish messages from this terminal",
+    "worker": "work on messages in this terminal",
+    "doctor": "check this machine and say what to mend",
+    "test": "set up what the tests need and run them with pytest",
+}
+
+
+class Interrupted(KeyboardInterrupt):
+    """SIGTERM or SIGHUP came; handled like Ctrl-C."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; return its exit status: 0, 1 (a LabError), 2 (usage), 3 (broker down), 130 (Ctrl-C)."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    if not argv or (argv[0].startswith("-") and argv[0] not in ("-h", "--help", "--version")):
+        argv = ["start", *argv]
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)
+        if number and signal.getsignal(number) is signal.SIG_DFL:  # under nohup SIGHUP stays ignored
+            signal.signal(number, _interrupt)
+    try:
+        args = _parse(argv)
+        args.argv = argv
+        return importlib.import_module(f"labkit.commands.{args.command}").run(args)
+    except LabError as error:
+        print(f"labkit: {error.what}", *([f"  → {error.do}"] if error.do else []), sep="\n", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt as error:
+        print("Interrupted.", file=sys.stderr)
+        return 128 + (error.args[0] if isinstance(error, Interrupted) else signal.SIGINT)
+    except BrokenPipeError:  # the reader of our output went away, as `| head` does
+        sys.stdout = None
+        return 0
+
+
+def _interrupt(number: int, _frame: object) -> None:
+    raise Interrupted(number)
+
+
+def _parse(argv: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="labkit",
+        description="See how RabbitMQ work queues behave: a Jupyter teaching lab on a real broker.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"labkit {__version__}")
+    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name, summary in COMMANDS.items():
+        module = importlib.import_module(f"labkit.commands.{name}")
+        sub = subparsers.add_parser(name, help=summary, description=module.__doc__, allow_abbrev=False)
+        module.add_arguments(sub)
+    if argv[0] != "test":
+        return parser.parse_args(argv)
+    own = [argument for argument in argv[1:] if argument in ("-h", "--help", "--yes")]
+    args = parser.parse_args(["test", *own])
+    args.pytest = [argument for argument in argv[1:] if argument not in own]
+    return args
+
+
+def find_broker(yes: bool = False, install: bool = True) -> Broker:
+    """Return the lab's broker (not started); where there is none, RabbitMQ is installed first."""
+    from labkit import brokers
+
+    try:
+        return brokers.find()
+    except BrokerNotInstalledError:
+        if not install or os.environ.get("LABKIT_RABBITMQ_HOME"):
+            raise
+        bootstrap.install_rabbitmq(yes=yes)
+        return brokers.find()
+
+
+def positive(text: str) -> int:
+    """A whole number above 0 (for argparse)."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not above 0")
+    return number
+
+
+def port(text: str) -> int:
+    """A port from 1 to 65535 (for argparse)."""
+    if not 1 <= int(text) <= 65535:
+        raise argparse.ArgumentTypeError(f"{text} is not a port from 1 to 65535")
+    return int(text)
+
+
+def not_negative(text: str) -> float:
+    """A number from 0 (for argparse)."""
+    number = float(text)
+    if not 0 <= number < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not a number from 0")
+    return number
+
+
+def above_zero(text: str) -> float:
+    """A number above 0 (for argparse)."""
+    if not not_negative(text):
+        raise argparse.ArgumentTypeError(f"{text} is not above 0")
+    return float(text)

@@ -1,0 +1,154 @@
+"""Set the lab up and open JupyterLab on the first notebook."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from labkit import bootstrap, commands
+from labkit.errors import PortTakenError, SetupError
+
+NOTEBOOK = "notebooks/00_start_here.ipynb"
+FIRST_PORT = 8888
+READY_TIMEOUT = 90  # seconds that JupyterLab may take to answer
+END_TIMEOUT = 15  # seconds that JupyterLab may take to end its kernels and itself
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of ``labkit start``."""
+    parser.add_argument("--no-browser", action="store_true", help="only print the address")
+    parser.add_argument(
+        "--port",
+        type=commands.port,
+        metavar="N",
+        help=f"port of JupyterLab (default: the first free one from {FIRST_PORT})",
+    )
+    parser.add_argument("--yes", action="store_true", help="install what is missing without asking")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Set up, start the broker and JupyterLab, and stay until Ctrl-C, SIGTERM or the end of JupyterLab."""
+    bootstrap.enter(args.argv)
+    port = choose_port(args.port)
+    broker = commands.find_broker(yes=args.yes)
+    with contextlib.ExitStack() as undo:
+        bootstrap.say("Starting JupyterLab and RabbitMQ…")
+        jupyter, url = undo.enter_context(jupyterlab(port, browser=not args.no_browser))
+        undo.callback(_deaf)  # first of all that is undone: a second Ctrl-C must not cut the rest short
+        if not broker.running():
+            undo.callback(broker.stop)
+            broker.start(say=bootstrap.say)
+        _wait_until_ready(jupyter, url)
+        bootstrap.say(f"\n  JupyterLab        {url}")
+        bootstrap.say(f"  Management page   {broker.management_url or 'none was given for this broker'}")
+        bootstrap.say("\nCtrl-C ends JupyterLab" + (" and RabbitMQ." if broker.can_restart else "."))
+        try:
+            jupyter.wait()
+            raise SetupError("JupyterLab ended by itself.", do=f"What it said is in {_log()}.")
+        except KeyboardInterrupt:
+            bootstrap.say("\nEnding JupyterLab and what it started…")
+    return 0
+
+
+def choose_port(wanted: int | None) -> int:
+    """Return ``wanted`` when it is free (or raise :class:`PortTakenError`), or else the first free one from 8888."""
+    from labkit.brokers import state
+
+    if wanted is None:
+        return state.free_port(FIRST_PORT)
+    if not state.port_free(wanted):
+        raise PortTakenError(
+            f"Port {wanted} is taken by another program.", do="Choose another one with --port."
+        )
+    return wanted
+
+
+@contextlib.contextmanager
+def jupyterlab(port: int, browser: bool) -> Iterator[tuple[subprocess.Popen, str]]:
+    """Run JupyterLab on loopback, in a state of its own, and end it with its kernels afterwards."""
+    home = bootstrap.STATE / "jupyter"
+    home.mkdir(parents=True, exist_ok=True)
+    token = secrets.token_hex(24)
+    settings = home / "labconfig"
+    settings.mkdir(exist_ok=True)
+    # What is configured elsewhere on this machine (passwords, kernels, a workspace left open) stays outside.
+    environment = {
+        **{name: value for name, value in os.environ.items() if name != "JUPYTER_PATH"},
+        "JUPYTER_CONFIG_DIR": str(home / "config"),
+        "JUPYTER_DATA_DIR": str(home / "data"),
+        "JUPYTER_RUNTIME_DIR": str(home / "runtime"),
+        "JUPYTERLAB_SETTINGS_DIR": str(home / "settings"),
+        "JUPYTERLAB_WORKSPACES_DIR": str(home / "workspaces"),
+        "JUPYTER_TOKEN": token,
+        "JUPYTER_PREFER_ENV_PATH": "1",
+    }
+    command = [
+        *(
+            sys.executable,
+            "-m",
+            "jupyterlab",
+            str(bootstrap.ROOT / NOTEBOOK),
+            "--ip=127.0.0.1",
+            f"--port={port}",
+        ),
+        *("--ServerApp.port_retries=0", f"--ServerApp.root_dir={bootstrap.ROOT}", "--LabApp.news_url=None"),
+        "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
+        *([] if browser else ["--no-browser"]),
+        *(["--allow-root"] if os.name == "posix" and os.geteuid() == 0 else []),
+    ]
+    # A session of its own: Ctrl-C in the terminal comes to us alone, and we end the rest in order.
+    with _log().open("w") as log:
+        server = subprocess.Popen(
+            command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+        )
+    try:
+        yield server, f"http://127.0.0.1:{port}/lab/tree/{NOTEBOOK}?token={token}"
+    finally:
+        server.terminate()
+        try:
+            server.wait(END_TIMEOUT)
+        except subprocess.TimeoutExpired:
+            server.kill()
+            server.wait()
+
+
+def _log() -> Path:
+    return bootstrap.STATE / "jupyter.log"
+
+
+def _deaf() -> None:
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
+
+
+def _wait_until_ready(server: subprocess.Popen, url: str) -> None:
+    import urllib.request  # slow to import, and --help imports this module
+
+    token = url.partition("token=")[2]
+    request = urllib.request.Request(
+        url.partition("/lab/")[0] + "/api/status", headers={"Authorization": f"token {token}"}
+    )
+    straight = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # loopback never goes by a proxy
+    deadline = time.monotonic() + READY_TIMEOUT
+    while time.monotonic() < deadline and server.poll() is None:
+        try:
+            with straight.open(request, timeout=5) as answer:
+                json.load(answer)
+                return
+        except (OSError, ValueError):
+            time.sleep(0.1)
+    said = [line for line in _log().read_text(errors="replace").splitlines() if line.strip()]
+    raise SetupError(
+        f"JupyterLab did not come up: {said[-1] if said else 'it said nothing'}",
+        do=f"All it said is in {_log()}.",
+    )
