@@ -12,7 +12,8 @@ module                  what is in it
 ``labkit.loads``        what the broker counted for every worker
 ``labkit.schedule``     what would have been best for a workload
 ``labkit.charts``       pictures of a run
-``labkit.lesson``       predictions, exercises, hints and solutions
+``labkit.lesson``       predictions, and the cards that a lesson speaks with
+``labkit.exercises``    exercises: check, hints and solution
 ``labkit.brokers``      where RabbitMQ runs: a private node, compose.yaml, or any URL
 ``labkit.bootstrap``    sets the lab up on a fresh machine (standard library only)
 ``labkit.errors``       everything that can go wrong and be mended
