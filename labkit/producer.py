@@ -54,7 +54,9 @@ class Producer(threading.Thread):
         self.queue, self.workload = queue, list(workload)
         for task in self.workload:
             if not isinstance(task, Task):
-                raise UsageError(f"The workload holds {task!r}.", do="Make it of tasks, for example tasks.equal(10).")
+                raise UsageError(
+                    f"The workload holds {task!r}.", do="Make it of tasks, for example tasks.equal(10)."
+                )
         self.confirms, self.persistent, self.rate = confirms, persistent, rate
         self.exchange, self.mandatory, self.reconnect = exchange, mandatory, reconnect
         self.ledger = ledger if ledger is not None else Ledger()
@@ -78,7 +80,11 @@ class Producer(threading.Thread):
         """
         self.join(timeout)
         if self.is_alive():
-            why = "the broker blocks publishers: its disk or memory runs low" if self.blocked else str(self.error or "")
+            why = (
+                "the broker blocks publishers: its disk or memory runs low"
+                if self.blocked
+                else str(self.error or "")
+            )
             raise WaitTimeoutError(
                 f"{self.name} published {self.published} of {len(self.workload)} tasks in {timeout:g} s"
                 + (f" ({why})." if why else "."),

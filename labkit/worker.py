@@ -328,4 +328,3 @@ class Worker(threading.Thread):
                 connection.close()
             limit.cancel()
         self._socket = None
-

@@ -1,0 +1,448 @@
+"""The bench: queues, producers and workers are set up here, run, looked at, and cleared away."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import hashlib
+import os
+import socket
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import datetime, timezone
+
+import pika
+import psutil
+from pika.exceptions import AMQPError, ChannelClosedByBroker
+from tqdm.auto import tqdm
+
+from labkit import brokers, management
+from labkit.brokers.connection import connect, explain
+from labkit.errors import LabError, QueueMissingError, UsageError, WaitTimeoutError
+from labkit.ledger import Kind, Ledger, Outcome
+from labkit.loads import Loads, LoadSampler
+from labkit.producer import Producer
+from labkit.run import Run
+from labkit.tasks import Task
+from labkit.worker import Worker
+
+POLL = 0.02  # seconds between two looks at the ledger
+QUIET = 0.5  # seconds without any change after which nothing more will happen
+REQUEUE_LIMIT = 2.0  # seconds the broker gets to put back what a lost worker had
+CONSUMERS_LIMIT = 15.0  # seconds until the broker must show new workers
+
+_open: dict[str, Lab] = {}  # by lesson: a second Lab of the same name in one kernel replaces the first
+
+
+class Lab:
+    """A bench for one lesson: ``Lab("01")`` finds the broker, starts it, and clears what was left there.
+
+    ``seconds_per_dot`` is how long a task's dot takes; ``progress`` shows bars; ``say`` is told what takes long.
+    Use it as a context manager, or ``close()`` it; leaving Python closes it too.
+    """
+
+    def __init__(
+        self,
+        lesson: str,
+        *,
+        broker: brokers.Broker | None = None,
+        seconds_per_dot: float = 0.1,
+        progress: bool = True,
+        say: Callable[[str], object] = print,
+    ) -> None:
+        if (
+            not isinstance(lesson, str)
+            or not lesson
+            or not lesson.replace("-", "").replace("_", "").isalnum()
+        ):
+            raise UsageError(
+                f"The lesson is named {lesson!r}.", do="Use letters and digits, for example Lab('01')."
+            )
+        if previous := _open.pop(lesson, None):
+            previous.close()
+        self.lesson, self.seconds_per_dot, self.progress = lesson, seconds_per_dot, progress
+        self._say = say
+        self.broker = broker or brokers.find()
+        self.broker.start(say=say)
+        self.management = management.of(self.broker)
+        self._overview = self.management.overview()
+        self._prefix = f"lab.{lesson}.{_owner()}."
+        self._declared: set[str] = set()
+        self._begin()
+        _open[lesson] = self
+        self._clear_leftovers()
+
+    def _begin(self) -> None:
+        """A fresh experiment."""
+        self.ledger = Ledger()
+        self.active: list[Worker] = []  # all workers of this experiment, the dead ones too
+        self._producers: list[Producer] = []
+        self._queues: list[str] = []  # in use in this experiment
+        self._sampler: LoadSampler | None = None
+
+    # --- where the broker is -----------------------------------------------------------------
+
+    @property
+    def amqp_url(self) -> str:
+        """For ``pika.URLParameters``; it has the password in it, so do not print it."""
+        return self.broker.amqp_url
+
+    @property
+    def version(self) -> tuple[int, ...]:
+        """RabbitMQ's version, for example (4, 0, 5)."""
+        return tuple(
+            int(part) for part in self._overview.rabbitmq_version.split("-")[0].split(".") if part.isdigit()
+        )
+
+    def parameters(self, name: str, **more: object) -> pika.ConnectionParameters:
+        """Connection parameters for pika; ``name`` is shown on the management page."""
+        return self.broker.parameters(name, **more)
+
+    @contextlib.contextmanager
+    def channel(self, name: str = "bench") -> Iterator[pika.adapters.blocking_connection.BlockingChannel]:
+        """A channel on a connection of its own, closed at the end; pika's errors as the lab's."""
+        parameters = self.parameters(f"lab {self.lesson} {name}")
+        connection = connect(parameters)
+        try:
+            yield connection.channel()
+        except AMQPError as error:
+            raise explain(error, parameters) from error
+        finally:
+            with contextlib.suppress(AMQPError):
+                connection.close()
+
+    def name(self, short: str) -> str:
+        """The full name of a queue: nobody else on this broker has it."""
+        return short if short.startswith(self._prefix) else self._prefix + short
+
+    # --- setting up --------------------------------------------------------------------------
+
+    def queue(
+        self, name: str, *, durable: bool = True, type: str = "classic", arguments: dict | None = None
+    ) -> str:
+        """Declare a fresh, empty queue and return its full name.
+
+        A queue of this name is deleted first; if this experiment already uses it, the experiment starts over.
+        FeatureRefusedError where RabbitMQ refuses queues that are not durable.
+        https://www.rabbitmq.com/docs/queues
+        """
+        if type not in ("classic", "quorum"):
+            raise UsageError(f"The queue's type is {type!r}.", do="Use 'classic' or 'quorum'.")
+        full = self.name(name)
+        if full in self._queues:
+            self._stop_all()
+            self._begin()
+        if type == "quorum":
+            arguments = {"x-queue-type": "quorum", **(arguments or {})}
+        with self.channel() as channel:
+            channel.queue_delete(full)
+            channel.queue_declare(full, durable=durable, arguments=arguments)
+        self._declared.add(full)
+        self._use(full)
+        return full
+
+    def _use(self, queue: str) -> None:
+        if queue not in self._queues:
+            self._queues.append(queue)
+        if self._sampler is not None:
+            self._sampler.watch(queue)
+
+    def depth(self, queue: str) -> tuple[int, int]:
+        """(ready messages, consumers) of a queue, asked of the queue itself. QueueMissingError if it is gone."""
+        with self.channel() as channel:
+            found = channel.queue_declare(queue, passive=True).method
+            return found.message_count, found.consumer_count
+
+    def workers(
+        self,
+        count: int,
+        queue: str,
+        *,
+        names: Sequence[str] | None = None,
+        speed: float | Sequence[float] = 1.0,
+        timeout: float = CONSUMERS_LIMIT,
+        **settings: object,
+    ) -> list[Worker]:
+        """Start workers on a queue; returns them when the *broker* shows that many more consumers.
+
+        ``speed`` is one for all or one each; ``settings`` are those of ``Worker``. WaitTimeoutError after
+        ``timeout`` seconds.
+        """
+        if not isinstance(count, int) or count < 1:
+            raise UsageError(f"The number of workers is {count!r}.", do="Use 1 or more.")
+        speeds = [speed] * count if isinstance(speed, (int, float)) else list(speed)
+        first = len(self.active) + 1
+        names = list(names or (f"worker-{number}" for number in range(first, first + count)))
+        if len(speeds) != count or len(names) != count:
+            raise UsageError(
+                f"{len(speeds)} speeds and {len(names)} names for {count} workers.", do="Give one each."
+            )
+        self._use(queue)
+        _, before = self.depth(queue)
+        settings = {"seconds_per_dot": self.seconds_per_dot, **settings}
+        started = [
+            Worker(self.parameters(name), queue, name=name, ledger=self.ledger, speed=pace, **settings)
+            for name, pace in zip(names, speeds, strict=True)
+        ]
+        self.active.extend(started)
+        for worker in started:
+            worker.start()
+        deadline = time.monotonic() + timeout
+        while self.depth(queue)[1] < before + count:
+            if time.monotonic() > deadline:
+                problem = next((worker.error for worker in started if worker.error), None)
+                raise WaitTimeoutError(
+                    f"The broker shows fewer than {before + count} consumers on {queue} after {timeout:g} s.",
+                    do=str(problem or "See the management page for what the broker does."),
+                )
+            time.sleep(POLL)
+        if self._sampler is None:
+            self._sampler = LoadSampler(self.management, self._queues, self.ledger, depth=self.depth)
+            self._sampler.start()
+        return started
+
+    def publish(
+        self,
+        queue: str,
+        workload: Iterable[Task],
+        *,
+        wait: bool = True,
+        timeout: float = 60,
+        **settings: object,
+    ) -> Producer:
+        """Publish the workload to the queue; returns when all of it is published, or at once with ``wait=False``.
+
+        ``settings`` are those of ``Producer``. WaitTimeoutError after ``timeout`` seconds.
+        """
+        self._use(queue)
+        number = len(self._producers) + 1
+        name = "producer" if number == 1 else f"producer-{number}"
+        producer = Producer(self.parameters(name), queue, workload, ledger=self.ledger, name=name, **settings)
+        self._producers.append(producer)
+        producer.start()
+        if wait:
+            producer.wait(timeout)
+        return producer
+
+    # --- running -----------------------------------------------------------------------------
+
+    def run(
+        self, workload: Iterable[Task], queue: str, *, name: str = "", timeout: float = 60, **settings
+    ) -> Run:
+        """Publish the workload, wait until it is done, and return the run: ``publish`` and ``finish`` in one."""
+        self.publish(queue, workload, wait=False, **settings)
+        return self.finish(name=name, timeout=timeout)
+
+    def wait(self, condition: Callable[[], object], what: str, timeout: float = 30) -> None:
+        """Wait until the condition holds; WaitTimeoutError with ``what`` was waited for after ``timeout`` seconds."""
+        deadline = time.monotonic() + timeout
+        while not condition():
+            if time.monotonic() > deadline:
+                raise WaitTimeoutError(f"Waited {timeout:g} s for this: {what}.", do=self._state())
+            time.sleep(POLL)
+
+    def finish(self, *, name: str = "", timeout: float = 60) -> Run:
+        """Wait until nothing more can happen to any task, stop the workers, and return the run.
+
+        That is when every task is done, or when the workers that are left have nothing to do. The broker's
+        figures are taken before the workers leave. A task that neither the broker nor a worker has is lost.
+        WaitTimeoutError after ``timeout`` seconds; the workers then go on.
+        """
+        self._wait_until_settled(timeout)
+        run = Run(name or self.lesson, self.ledger, Loads(), self._about())
+        if self._sampler is not None:
+            run.loads = self._sampler.final()
+        self._stop_all()
+        if not any(load.delivered for who, load in run.loads.final.items() if who not in self.ledger.workers):
+            self._find_lost()
+        self._begin()
+        return run
+
+    def _wait_until_settled(self, timeout: float) -> None:
+        deadline, last, since = time.monotonic() + timeout, None, 0.0
+        with tqdm(total=1, desc="tasks", disable=not self.progress, leave=False, mininterval=0.1) as bar:
+            while True:
+                counts = self.ledger.counts()
+                left = counts.waiting + counts.in_flight
+                bar.total, bar.n = max(counts.published, 1), counts.published - left
+                bar.update(0)
+                working = any(producer.is_alive() for producer in self._producers) or self._anyone_at_work()
+                if not working and left == 0:
+                    return
+                state = (len(self.ledger), self._ready()) if not working else None
+                now = time.monotonic()
+                if working or state != last:
+                    last, since = state, now
+                elif now - since >= QUIET:
+                    return
+                if now > deadline:
+                    raise WaitTimeoutError(
+                        f"After {timeout:g} s {counts.waiting} tasks wait and {counts.in_flight} are in flight.",
+                        do=self._state(),
+                    )
+                time.sleep(POLL)
+
+    def _anyone_at_work(self) -> bool:
+        return any(
+            worker.is_alive()
+            and (worker.state in ("connecting", "reconnecting", "working", "paused") or worker.buffered)
+            for worker in self.active
+        )
+
+    def _ready(self) -> int:
+        total = 0
+        for queue in self._queues:
+            with contextlib.suppress(LabError):
+                total += self.depth(queue)[0]
+        return total
+
+    def _state(self) -> str:
+        states = ", ".join(
+            f"{worker.name} {worker.state}{f' ({worker.error.what})' if worker.error else ''}"
+            for worker in self.active
+        )
+        return f"Workers: {states or 'none'}."
+
+    def _find_lost(self) -> None:
+        """Name the tasks that should wait in a queue and do not."""
+        waiting = self.ledger.task_ids(Outcome.WAITING)
+        if not waiting or not self._queues:
+            return
+        deadline = time.monotonic() + REQUEUE_LIMIT
+        while (short := self._ready() < len(waiting)) and time.monotonic() < deadline:
+            time.sleep(POLL)
+        if short:
+            there = set().union(*(self._browse(queue) for queue in self._queues))
+            for task_id in waiting:
+                if task_id not in there:
+                    self.ledger.record(Kind.LOST, task_id)
+
+    def _browse(self, queue: str) -> set[str | None]:
+        """The ids of what waits in the queue: fetched, and put back as the channel closes."""
+        found = set()
+        with contextlib.suppress(QueueMissingError), self.channel("browse") as channel:
+            while True:
+                method, properties, _ = channel.basic_get(queue)
+                if method is None:
+                    return found
+                found.add(properties.message_id)
+        return found
+
+    def _about(self) -> dict:
+        return {
+            "lesson": self.lesson,
+            "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            "broker": self.broker.kind,
+            "rabbitmq": self._overview.rabbitmq_version,
+            "erlang": self._overview.erlang_version,
+            "seconds_per_dot": self.seconds_per_dot,
+            "queues": [queue.removeprefix(self._prefix) for queue in self._queues],
+            "workers": [
+                {"name": one.name, "ack": one.ack, "prefetch": one.prefetch, "speed": one.speed}
+                for one in self.active
+            ],
+        }
+
+    # --- the broker's life -------------------------------------------------------------------
+
+    def restart_broker(self, timeout: float = 90) -> float:
+        """Restart the broker gracefully and return the seconds it was away.
+
+        A remote broker is somebody else's to restart: this waits for them.
+        """
+        return self._down_and_up(self.broker.restart, timeout)
+
+    def kill_broker(self, timeout: float = 90) -> float:
+        """End the broker with SIGKILL, start it again, and return the seconds it was away."""
+
+        def kill_and_start(*, timeout: float, say: Callable) -> None:
+            self.broker.kill(say=say)
+            self.broker.start(timeout=timeout, say=say)
+
+        return self._down_and_up(kill_and_start, timeout)
+
+    def _down_and_up(self, act: Callable, timeout: float) -> float:
+        before = time.monotonic()
+        self.ledger.record(Kind.BROKER_DOWN)
+        try:
+            if self.broker.can_restart:
+                act(timeout=timeout, say=self._say)
+            else:
+                self._say("This broker is not ours to restart: ask whoever runs it to do so now. Waiting …")
+                self.broker.wait_for_restart(timeout)
+        finally:
+            self.ledger.record(Kind.BROKER_UP)
+        return time.monotonic() - before
+
+    # --- clearing away -----------------------------------------------------------------------
+
+    def _stop_all(self) -> None:
+        for thread in (*self._producers, *self.active):
+            thread.stop(timeout=None)
+        for thread in (*self._producers, *self.active):
+            thread.stop()
+        if self._sampler is not None:
+            self._sampler.stop()
+
+    def close(self) -> None:
+        """Stop every worker and producer and delete the queues of this lesson. Harmless when repeated."""
+        if _open.get(self.lesson) is self:
+            del _open[self.lesson]
+        self._stop_all()
+        self._begin()
+        if self._declared:
+            with contextlib.suppress(LabError), self.channel() as channel:
+                for queue in list(self._declared):
+                    with contextlib.suppress(ChannelClosedByBroker):
+                        channel.queue_delete(queue)
+                    self._declared.discard(queue)
+        self.management.close()
+
+    def _clear_leftovers(self) -> None:
+        """Delete the queues of kernels that are gone, on this machine."""
+        for queue in self.management.queues("lab."):
+            owner = queue.name.split(".")[2] if queue.name.count(".") >= 3 else ""
+            mine = queue.name.startswith(self._prefix)
+            if mine or (owner and not _alive(owner)):
+                with contextlib.suppress(LabError):
+                    self.management.delete_queue(queue.name)
+
+    def __enter__(self) -> Lab:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return (
+            f"Lesson {self.lesson} on RabbitMQ {self._overview.rabbitmq_version} at {self.broker.address()}"
+            f" ({self.broker.kind}); management page {self.broker.management_url}"
+        )
+
+
+def _owner() -> str:
+    """This process in a queue's name: the machine, the process, and when it began."""
+    return f"{_machine()}-{os.getpid()}-{int(psutil.Process().create_time()) % 100_000}"
+
+
+def _machine() -> str:
+    return hashlib.sha256(socket.gethostname().encode()).hexdigest()[:4]
+
+
+def _alive(owner: str) -> bool:
+    """Whether the process of ``_owner`` may still be there; those of other machines are left alone."""
+    machine, _, rest = owner.partition("-")
+    pid, _, began = rest.partition("-")
+    if machine != _machine() or not pid.isdigit():
+        return True
+    try:
+        return str(int(psutil.Process(int(pid)).create_time()) % 100_000) == began
+    except psutil.Error:
+        return False
+
+
+@atexit.register
+def _close_all() -> None:
+    for lab in list(_open.values()):
+        with contextlib.suppress(Exception):
+            lab.close()

@@ -1,0 +1,71 @@
+"""A finished experiment: what the ledger recorded and what the broker counted, in one file if saved."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from labkit.errors import SavedRunError
+from labkit.ledger import Counts, Ledger
+from labkit.loads import Loads
+
+
+@dataclass
+class Run:
+    """One experiment. ``about`` says where and how it was run (versions, date, settings)."""
+
+    name: str
+    ledger: Ledger
+    loads: Loads = field(default_factory=Loads)
+    about: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def workers(self) -> list[str]:
+        """The workers' names, in the order of their first appearance."""
+        return self.ledger.workers
+
+    @property
+    def makespan(self) -> float:
+        """Seconds from the first publish to the last finish."""
+        return self.ledger.makespan()
+
+    @property
+    def counts(self) -> Counts:
+        """How many tasks there are of each outcome."""
+        return self.ledger.counts()
+
+    def save(self, path: str | Path) -> Path:
+        """Write the run to a file of JSON Lines and return its path."""
+        path = Path(path)
+        about = {"run": self.name, "about": self.about, "loads": self.loads.to_dict()}
+        with path.open("w", encoding="utf-8") as file:
+            file.write(json.dumps(about) + "\n")
+            file.writelines(line + "\n" for line in self.ledger.lines())
+        return path
+
+    @classmethod
+    def load(cls, path: str | Path) -> Run:
+        """Read what ``save`` wrote. SavedRunError if it is something else or damaged."""
+        try:
+            with Path(path).open(encoding="utf-8") as file:
+                about = json.loads(file.readline() or "null")
+                if not isinstance(about, dict) or "run" not in about:
+                    raise SavedRunError(
+                        f"{path} is not a saved run.", do="Name a file that Run.save() wrote."
+                    )
+                ledger = Ledger.from_lines(file, str(path))
+            return cls(str(about["run"]), ledger, Loads.from_dict(about["loads"]), dict(about["about"]))
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise SavedRunError(
+                f"{path} cannot be read as a run: {error}.", do="Name a file that Run.save() wrote."
+            ) from error
+
+    def __repr__(self) -> str:
+        counts = self.counts
+        parts = [f"{counts.done} of {counts.published} tasks done"]
+        for name in ("waiting", "in_flight", "dead_lettered", "unroutable", "lost", "done_twice"):
+            if number := getattr(counts, name):
+                parts.append(f"{number} {name.replace('_', ' ')}")
+        return f"<Run {self.name!r}: {', '.join(parts)}; {len(self.workers)} workers, {self.makespan:.1f} s>"
