@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from abc import ABC, abstractmethod
@@ -14,15 +15,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
-from labkit.errors import BrokerDownError, UsageError, WaitTimeoutError
+from labkit.errors import (
+    BrokerDownError,
+    BrokerNotInstalledError,
+    BrokerTooOldError,
+    EngineError,
+    UsageError,
+    WaitTimeoutError,
+)
 
 if TYPE_CHECKING:
     import pika
 
 START_TIMEOUT = 90.0  # seconds; a boot takes 5-8 on two free cores
 BLOCKED_TIMEOUT = 15.0  # seconds that a publisher waits for a blocked broker before it says so
+BLOCKED_AT_START = 1.0  # the same while it is only asked whether the broker is ready
 SOCKET_TIMEOUT = 5.0  # seconds for the TCP connection
 HANDSHAKE_TIMEOUT = 10.0  # seconds for TCP, TLS and AMQP together
+STEADY = 0.5  # seconds that a connection must last before the broker counts as back (it may be still going)
 KINDS = ("node", "compose", "remote")
 Say = Callable[[str], object]
 
@@ -49,7 +59,7 @@ class Broker(ABC):
     @property
     @abstractmethod
     def amqp_url(self) -> str:
-        """Address with credentials, for any AMQP client. Never print it: that is what ``address()`` is for."""
+        """Address with credentials, for any AMQP client; what may be printed is ``address()``."""
 
     @property
     @abstractmethod
@@ -88,6 +98,15 @@ class Broker(ABC):
     def vhost(self) -> str:
         return unquote(urlsplit(self.amqp_url).path[1:]) or "/"
 
+    @property
+    def management_credentials(self) -> tuple[str, str]:
+        """User and password for the management API: those of AMQP unless its address has others."""
+        return self.username, self.password
+
+    def in_use(self) -> bool:
+        """Whether this checkout uses it now: it runs, is starting, or was killed to be started again."""
+        return self.running()
+
     def address(self) -> str:
         """Host and port, fit for printing."""
         host, port = self._endpoint()
@@ -96,7 +115,7 @@ class Broker(ABC):
     def parameters(self, name: str, **more: object) -> pika.ConnectionParameters:
         """How pika reaches this broker; ``name`` is shown as the connection's name on the management page.
 
-        ``more`` overrides any of pika's parameters, e.g. ``heartbeat=5`` (otherwise it is the broker's, 60 s).
+        ``more`` overrides any of pika's parameters, e.g. ``heartbeat=5`` (seconds; else the broker's 60).
         A publisher that the broker blocks for more than 15 s gets an error rather than to wait for ever.
         """
         import pika
@@ -124,19 +143,26 @@ class Broker(ABC):
         """What it says of itself before any login; None when it is down."""
         from labkit.brokers.connection import greeting
 
-        return greeting(*self._endpoint())
+        return greeting(self.parameters("labkit"))
 
     def wait_ready(self, timeout: float = START_TIMEOUT) -> None:
-        """Returns as soon as it accepts connections; raises BrokerDownError after ``timeout`` seconds.
+        """Returns as soon as it accepts connections and messages; BrokerDownError after ``timeout`` seconds.
 
-        A refused user or virtual host is raised at once: waiting does not mend it.
+        Raises at once what waiting does not mend: a refused user or virtual host, another program there,
+        ResourceAlarmError when the broker blocks publishers because its disk or memory runs low.
         """
-        from labkit.brokers.connection import connect
+        import pika.exceptions
 
+        from labkit.brokers.connection import check_publishing, connect
+
+        parameters = self.parameters("labkit", blocked_connection_timeout=BLOCKED_AT_START)
         deadline = time.monotonic() + timeout
         while True:
             try:
-                connect(self.parameters("labkit is it there")).close()
+                connection = connect(parameters)
+                check_publishing(connection)
+                with contextlib.suppress(pika.exceptions.AMQPError):
+                    connection.close()
                 return
             except BrokerDownError:
                 if time.monotonic() > deadline:
@@ -150,18 +176,17 @@ class Broker(ABC):
         """
         from labkit.brokers.connection import wait_gone
 
+        parameters = self.parameters("labkit waits for a restart")
         deadline = time.monotonic() + timeout
-        gone = wait_gone(self.parameters("labkit waits for a restart"), deadline)
-        while not gone or not self.running():
+        gone = wait_gone(parameters, deadline)
+        while not gone or not self.running() or wait_gone(parameters, time.monotonic() + STEADY):
             if time.monotonic() > deadline:
+                what = "went away and did not come back" if gone else "was not restarted"
                 raise WaitTimeoutError(
-                    f"The broker at {self.address()} was not restarted within {timeout:.0f} s."
-                    if not gone
-                    else f"The broker at {self.address()} went away and did not come back within {timeout:.0f} s.",
+                    f"The broker at {self.address()} {what} within {timeout:.0f} s.",
                     do="Restart it (or have it restarted), and run this again.",
                 )
             time.sleep(0.1)
-        self.wait_ready(max(1.0, deadline - time.monotonic()))
 
     def status(self) -> Status:
         """Whether it runs, what it is and since when."""
@@ -189,12 +214,13 @@ class Broker(ABC):
         return f"<{self.kind} broker at {self.address()}, {'running' if self.running() else 'down'}>"
 
 
-def find(*, root: Path | None = None) -> Broker:
+def find(*, root: Path | None = None, say: Say = print, fetch: bool = True) -> Broker:
     """The broker that this lab uses; it is not started yet.
 
-    That of ``LABKIT_AMQP_URL``; or else the one that this checkout has running; or else ``compose.yaml``, if a
-    Docker engine answers; or else a private node of the installed RabbitMQ. ``LABKIT_BROKER`` (node, compose
-    or remote) forces one kind. ``root`` is where ``.labkit`` is (default: ``LABKIT_HOME``, or the checkout).
+    That of ``LABKIT_AMQP_URL``; or else the one that this checkout has running; or else ``compose.yaml``, if
+    a Docker engine answers and has the image or can get it; or else a private node of the installed RabbitMQ.
+    ``LABKIT_BROKER`` (node, compose or remote) forces one kind. ``root`` is where ``.labkit`` is (default:
+    ``LABKIT_HOME``, or the checkout). ``say`` is told of a download; with ``fetch=False`` there is none.
 
     Raises BrokerNotInstalledError or BrokerTooOldError when there is no RabbitMQ to be had, EngineError when
     Docker is forced and does not answer, UsageError for a bad ``LABKIT_BROKER``.
@@ -205,10 +231,37 @@ def find(*, root: Path | None = None) -> Broker:
             f"LABKIT_BROKER is {forced!r}, which is no kind of broker.",
             do=f"Set it to one of: {', '.join(KINDS)}.",
         )
+    if forced == "remote" or (not forced and os.environ.get("LABKIT_AMQP_URL", "").strip()):
+        from labkit.brokers.remote import Remote
+
+        return Remote.from_environment()
+    from labkit.brokers.compose import Compose
     from labkit.brokers.node import Node
 
-    node = Node(root=root)
-    node.require_program()
+    node, compose = Node(root=root), Compose(root=root)
+    if forced == "compose":
+        compose.require_engine()
+        return compose
+    if node.in_use():
+        return node
+    if forced == "node":
+        node.require_program()
+        return node
+    if compose.in_use():
+        return compose
+    try:
+        compose.require_engine()
+        if fetch:
+            compose.fetch_image(say=say)
+        return compose
+    except EngineError as error:
+        no_compose = error
+    try:
+        node.require_program()
+    except (BrokerNotInstalledError, BrokerTooOldError) as error:
+        raise type(error)(f"{error.what} {no_compose.what}", do=f"{error.do} Or: {no_compose.do}") from error
+    if compose.image in no_compose.what:
+        say(f"{no_compose.what} A private node of the installed RabbitMQ serves instead.")
     return node
 
 

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
+from labkit.brokers import programs, state
+
+NODENAME = "lab@localhost"
 DISK_FREE_LIMIT = 50_000_000  # bytes; with less than this free RabbitMQ blocks every publisher
 
 # Makes the figures of the management API 0.3-0.8 s old instead of up to 5 s. All three retention policies
@@ -38,3 +44,46 @@ def advanced_config(*, permit_transient: bool = True) -> str:
     """
     value = "true" if permit_transient else "false"
     return f"[{{rabbit, [{{permit_deprecated_features, #{{transient_nonexcl_queues => {value}}}}}]}}].\n"
+
+
+def write_files(here: Path, ports: dict[str, int]) -> None:
+    """Writes the configuration of a private node into its directory."""
+    for part in ("home", "db", "log"):
+        (here / part).mkdir(parents=True, exist_ok=True)
+    permit = os.environ.get("LABKIT_PERMIT_TRANSIENT", "true").strip().lower() != "false"
+    conf = rabbitmq_conf(amqp=ports["amqp"], management=ports["management"], prometheus=ports["prometheus"])
+    (here / "rabbitmq.conf").write_text(conf, encoding="utf-8")
+    (here / "advanced.config").write_text(advanced_config(permit_transient=permit), encoding="utf-8")
+    (here / "enabled_plugins").write_text(PLUGINS, encoding="utf-8")
+
+
+def environment(here: Path, ports: dict[str, int]) -> dict[str, str]:
+    """Everything that keeps the node in the directory ``here`` apart from any other RabbitMQ."""
+    inherited = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("RABBITMQ_", "ERL_", "XDG_")) and name != "NOTIFY_SOCKET"
+    }
+    loopback_only = "-kernel inet_dist_use_interface {127,0,0,1}"  # else distribution listens everywhere
+    return inherited | {
+        "PATH": programs.search_path(),
+        "HOME": str(here / "home"),  # the cookie
+        "RABBITMQ_NODENAME": NODENAME,
+        "RABBITMQ_DIST_PORT": str(ports["distribution"]),
+        "RABBITMQ_BASE": str(here),  # Windows
+        "RABBITMQ_MNESIA_BASE": str(here / "db"),
+        "RABBITMQ_LOG_BASE": str(here / "log"),
+        "RABBITMQ_LOGS": str(here / "log" / "rabbit.log"),
+        "RABBITMQ_CONFIG_FILE": str(here / "rabbitmq.conf"),
+        "RABBITMQ_CONFIG_FILES": str(here / "no-more.conf"),  # and not the machine's conf.d
+        "RABBITMQ_ADVANCED_CONFIG_FILE": str(here / "advanced.config"),
+        "RABBITMQ_ENABLED_PLUGINS_FILE": str(here / "enabled_plugins"),
+        "RABBITMQ_PID_FILE": str(here / "pid"),
+        "RABBITMQ_CONF_ENV_FILE": str(here / "no-environment.conf"),
+        "ERL_EPMD_PORT": str(ports["epmd"]),
+        "ERL_EPMD_ADDRESS": state.LOOPBACK,
+        "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": loopback_only,
+        "RABBITMQ_CTL_ERL_ARGS": loopback_only,
+        # The start script then becomes the Erlang process instead of staying as its parent.
+        "RUNNING_UNDER_SYSTEMD": "true",
+    }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import socket
 import ssl
 import time
@@ -27,7 +28,6 @@ from labkit.errors import (
 )
 
 PROBE_TIMEOUT = 3.0  # seconds that a broker gets to say hello
-START_HINT = "Start it with `python3 -m labkit broker start`."
 
 
 def connect(parameters: pika.connection.Parameters) -> pika.BlockingConnection:
@@ -83,7 +83,7 @@ def explain(error: BaseException, parameters: pika.connection.Parameters | None 
     ):
         vhost = getattr(parameters, "virtual_host", "")
         return VirtualHostError(
-            f"The virtual host {vhost!r} does not exist on the broker at {where}, or this user may not enter it.",
+            f"The broker at {where} has no virtual host {vhost!r}, or this user may not enter it.",
             do="Check the path at the end of LABKIT_AMQP_URL (%2F stands for the default virtual host /).",
         )
     if code == 404:
@@ -105,6 +105,12 @@ def explain(error: BaseException, parameters: pika.connection.Parameters | None 
     return _unreachable(root, parameters, where)
 
 
+def _start_hint() -> str:
+    if os.environ.get("LABKIT_AMQP_URL"):
+        return "Check the address in LABKIT_AMQP_URL, and that the broker runs there."
+    return "Start it with `python3 -m labkit broker start`."
+
+
 def _root(error: BaseException) -> BaseException:
     """The error that others are wrapped around (pika wraps connection errors up to three times)."""
     while True:
@@ -123,16 +129,16 @@ def _unreachable(root: BaseException, parameters: pika.connection.Parameters | N
             do="Check the host in LABKIT_AMQP_URL, and the network.",
         )
     if parameters is None:
-        return BrokerDownError("The connection to the broker is gone.", do=START_HINT)
+        return BrokerDownError("The connection to the broker is gone.", do=_start_hint())
     if isinstance(root, ssl.SSLError):
         return BrokerDownError(
             f"{where} does not speak TLS as it should ({root.reason or root}).",
             do="Use amqp:// instead of amqps://, or check the port and the broker's certificate.",
         )
     if parameters.ssl_options is None:
-        answer = first_bytes(parameters.host, parameters.port)
+        answer = first_bytes(parameters)
         if answer is None:
-            return BrokerDownError(f"No broker answers at {where}.", do=START_HINT)
+            return BrokerDownError(f"No broker answers at {where}.", do=_start_hint())
         if answer[:2] == b"\x15\x03":
             return BrokerDownError(
                 f"{where} wants an encrypted connection (TLS).",
@@ -149,37 +155,49 @@ def _unreachable(root: BaseException, parameters: pika.connection.Parameters | N
                 f"Something accepts connections at {where} but does not answer as a broker.",
                 do="Wait if the broker is just starting; otherwise check the port.",
             )
-    return BrokerDownError(f"The broker at {where} ended the connection while it was made.", do=START_HINT)
+    return BrokerDownError(f"The broker at {where} ended the connection while it was made.", do=_start_hint())
 
 
-def first_bytes(host: str, port: int, *, timeout: float = PROBE_TIMEOUT) -> bytes | None:
+def first_bytes(parameters: pika.connection.Parameters, *, timeout: float = PROBE_TIMEOUT) -> bytes | None:
     """What answers to an AMQP greeting: its first bytes, ``b""`` for silence, None where nobody listens."""
+    deadline = time.monotonic() + timeout
     try:
-        with socket.create_connection((host, port), timeout=timeout) as probe:
-            try:
-                probe.sendall(b"AMQP\x00\x00\x09\x01")
-                answer = b""
-                # A frame says how long it is; anything else ends by itself or is long enough to tell.
-                while len(answer) < 8 or (
-                    answer[:1] == b"\x01" and len(answer) < int.from_bytes(answer[3:7], "big") + 8
-                ):
-                    more = probe.recv(65536)
-                    if not more:
-                        break
-                    answer += more
-            except OSError:
-                return b""
-            return answer
+        plain = socket.create_connection((parameters.host, parameters.port), timeout=timeout)
     except OSError:
         return None
+    answer = b""
+    try:
+        with _encrypted(plain, parameters) as probe:
+            probe.sendall(b"AMQP\x00\x00\x09\x01")
+            # An AMQP frame says how long it is; of anything else the beginning tells what it is.
+            while len(answer) < 8 or (
+                answer[:1] == b"\x01" and len(answer) < int.from_bytes(answer[3:7], "big") + 8
+            ):
+                probe.settimeout(max(0.01, deadline - time.monotonic()))
+                more = probe.recv(65536)
+                if not more:
+                    break
+                answer += more
+    except OSError:
+        pass
+    finally:
+        plain.close()
+    return answer
 
 
-def greeting(host: str, port: int, *, timeout: float = PROBE_TIMEOUT) -> dict | None:
+def _encrypted(plain: socket.socket, parameters: pika.connection.Parameters) -> socket.socket:
+    options = parameters.ssl_options
+    if options is None:
+        return plain
+    return options.context.wrap_socket(plain, server_hostname=options.server_hostname or parameters.host)
+
+
+def greeting(parameters: pika.connection.Parameters, *, timeout: float = PROBE_TIMEOUT) -> dict | None:
     """What the broker says of itself before any login (product, version, platform, cluster_name).
 
-    None when nothing there speaks AMQP.
+    None when nothing there speaks AMQP within ``timeout`` seconds.
     """
-    answer = first_bytes(host, port, timeout=timeout)
+    answer = first_bytes(parameters, timeout=timeout)
     if not answer or not answer.startswith(b"\x01"):
         return None
     try:
@@ -195,8 +213,22 @@ def greeting(host: str, port: int, *, timeout: float = PROBE_TIMEOUT) -> dict | 
     }
 
 
+def check_publishing(connection: pika.BlockingConnection) -> None:
+    """Publishes a message that goes nowhere; raises ResourceAlarmError if the broker blocks publishers.
+
+    The connection's ``blocked_connection_timeout`` is how long (seconds) it may be blocked until then.
+    """
+    try:
+        channel = connection.channel()
+        channel.confirm_delivery()
+        channel.basic_publish("", f"labkit-nowhere-{os.getpid()}", b"")
+        channel.close()
+    except pika.exceptions.AMQPError as error:
+        raise explain(error) from error
+
+
 def wait_gone(parameters: pika.connection.Parameters, deadline: float) -> bool:
-    """Holds a connection until the broker ends it; whether that came before ``deadline`` (monotonic seconds)."""
+    """Holds a connection until the broker ends it; False when ``deadline`` (monotonic seconds) came first."""
     try:
         connection = connect(parameters)
     except BrokerDownError:

@@ -7,22 +7,19 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 
-from labkit.brokers import START_TIMEOUT, Broker, Say, config, programs, state
+from labkit.brokers import START_TIMEOUT, Broker, Say, config, processes, programs, state
 from labkit.errors import BrokerDownError, BrokerError, BrokerStartError, PortTakenError
 
-# The usual port of each; the next free one above it is taken. Those of epmd and of the Erlang distribution are
-# not RabbitMQ's own (4369, 25672), so that a RabbitMQ installed for the whole machine finds its ports free.
+# The usual port of each; the next free one above it is taken. Those of epmd and of the Erlang distribution
+# are not RabbitMQ's own (4369, 25672), so that a RabbitMQ of the whole machine finds its ports free.
 FIRST_PORTS = {"amqp": 5672, "management": 15672, "prometheus": 15692, "distribution": 26672, "epmd": 14369}
 VARIABLES = {"amqp": "LABKIT_AMQP_PORT", "management": "LABKIT_MANAGEMENT_PORT"}
-NODENAME = "lab@localhost"
 BOOT_ATTEMPTS = 3  # another program may take a port between our choosing it and RabbitMQ's opening it
 PORTS_RELEASED = 5.0  # seconds at most until the ports of an ended process are free again
-CREATE_TIME_SLACK = 2.0  # seconds by which a process's start may be reported differently after a clock change
 
 
 class Node(Broker):
@@ -51,6 +48,9 @@ class Node(Broker):
     def running(self) -> bool:
         return self._process() is not None and self.greeting() is not None
 
+    def in_use(self) -> bool:
+        return self._process() is not None or bool(state.read(self._state_file).get("comes_back"))
+
     def uptime(self) -> float | None:
         process = self._process()
         return None if process is None else max(0.0, time.time() - process.create_time())
@@ -78,28 +78,33 @@ class Node(Broker):
 
     def restart(self, *, timeout: float = START_TIMEOUT, say: Say = print) -> None:
         with self._locked(timeout):
-            self._stop(timeout, say)
+            self._stop(timeout, say, comes_back=True)
             self._start(timeout, say)
 
     def kill(self, *, timeout: float = START_TIMEOUT, say: Say = print) -> None:
         with self._locked(timeout):
             process = self._process()
+            comes_back = self.in_use()
             if process is not None:
-                process.kill()
+                processes.kill(process)
                 self._wait_ended(process, timeout)
                 say(f"RabbitMQ was killed (SIGKILL, process {process.pid}).")
-            self._end_epmd()
-            self._forget()
+            self._end_helpers()
+            self._forget(comes_back=comes_back)
 
     def ctl(self, *arguments: str, timeout: float = 60.0) -> str:
         """Runs ``rabbitmqctl`` against this node; returns what it printed.
 
         Raises BrokerError with its output when it fails or takes more than ``timeout`` seconds.
         """
-        command = [str(self.require_program().ctl), "-n", NODENAME, *arguments]
+        command = [str(self.require_program().ctl), "-n", config.NODENAME, *arguments]
         try:
             done = subprocess.run(
-                command, env=self._environment(self._ports()), capture_output=True, text=True, timeout=timeout
+                command,
+                env=config.environment(self.directory, self._ports()),
+                capture_output=True,
+                text=True,
+                timeout=timeout,
             )
         except (OSError, subprocess.TimeoutExpired) as error:
             raise BrokerError(f"rabbitmqctl {arguments[0]} did not work: {error}.") from error
@@ -123,23 +128,17 @@ class Node(Broker):
     def _port(self, name: str) -> int:
         return self._ports()[name]
 
-    def _forget(self) -> None:
+    def _forget(self, *, comes_back: bool = False) -> None:
         """Keeps the ports for the next start, and nothing of the processes."""
         kept = state.read(self._state_file)
         if kept:
-            state.write(self._state_file, {"ports": kept.get("ports")})
+            state.write(self._state_file, {"ports": kept.get("ports"), "comes_back": comes_back})
 
     def _process(self, name: str = "broker") -> psutil.Process | None:
         """The live process that the state speaks of; None for a dead one or another one with its number."""
         if self._child is not None:
             self._child.poll()  # a child that has ended stays a zombie until it is asked for
-        known = state.read(self._state_file).get(name)
-        try:
-            process = psutil.Process(int(known["pid"]))
-            same = abs(process.create_time() - float(known["created"])) < CREATE_TIME_SLACK
-            return process if same and process.status() != psutil.STATUS_ZOMBIE else None
-        except (psutil.Error, KeyError, TypeError, ValueError):
-            return None
+        return processes.alive(state.read(self._state_file).get(name))
 
     # ---- starting -----------------------------------------------------------------------------
 
@@ -151,7 +150,7 @@ class Node(Broker):
         program = self.require_program()
         say(f"Starting RabbitMQ {program.version_text} as a private node ...")
         for attempt in range(1, BOOT_ATTEMPTS + 1):
-            self._end_epmd()
+            self._end_helpers()
             ports = self._choose_ports(say)
             try:
                 self._boot(program, ports, began + timeout)
@@ -181,27 +180,21 @@ class Node(Broker):
         return chosen
 
     def _boot(self, program: programs.RabbitMQ, ports: dict[str, int], deadline: float) -> None:
-        self._write_files(ports)
+        config.write_files(self.directory, ports)
         remembered: dict = {"ports": ports, "version": program.version_text}
-        environment = self._environment(ports)
+        environment = config.environment(self.directory, ports)
         epmd = self._start_epmd(environment)
         if epmd:
-            remembered["epmd"] = _identity(epmd)
+            remembered["epmd"] = processes.identity(epmd)
             state.write(self._state_file, remembered)
         try:
             with (self.directory / "log" / "printed.log").open("wb") as printed:
-                self._child = subprocess.Popen(
-                    [str(program.server)],
-                    env=environment,
-                    cwd=self.directory,
-                    stdin=subprocess.DEVNULL,
-                    stdout=printed,
-                    stderr=subprocess.STDOUT,
-                    **_detached(),
+                self._child = processes.spawn(
+                    [str(program.server)], environment=environment, directory=self.directory, output=printed
                 )
         except OSError as error:
             raise BrokerStartError(f"RabbitMQ could not be started: {error}.") from error
-        remembered["broker"] = _identity(self._child.pid)
+        remembered["broker"] = processes.identity(self._child.pid)
         state.write(self._state_file, remembered)
         try:
             self._wait_booted(deadline)
@@ -222,8 +215,8 @@ class Node(Broker):
                     return
             if time.monotonic() > deadline:
                 raise BrokerStartError(
-                    f"RabbitMQ did not answer in time at {self.address()}. The end of its log:\n{self._why()}",
-                    do="Try again; a machine that is very busy needs longer.",
+                    f"RabbitMQ did not answer in time at {self.address()}. Its last words:\n{self._why()}",
+                    do="Try again (a very busy machine needs longer), after `python3 -m labkit broker kill`.",
                 )
             time.sleep(0.05)
 
@@ -234,71 +227,16 @@ class Node(Broker):
             return "\n".join(text.splitlines()[-15:]) or self.logs(15)
         return self.logs(15)
 
-    def _write_files(self, ports: dict[str, int]) -> None:
-        for part in ("home", "db", "log"):
-            (self.directory / part).mkdir(parents=True, exist_ok=True)
-        permit = os.environ.get("LABKIT_PERMIT_TRANSIENT", "true").strip().lower() != "false"
-        files = {
-            "rabbitmq.conf": config.rabbitmq_conf(
-                amqp=ports["amqp"], management=ports["management"], prometheus=ports["prometheus"]
-            ),
-            "advanced.config": config.advanced_config(permit_transient=permit),
-            "enabled_plugins": config.PLUGINS,
-        }
-        for name, text in files.items():
-            (self.directory / name).write_text(text, encoding="utf-8")
-
-    def _environment(self, ports: dict[str, int]) -> dict[str, str]:
-        """Everything that keeps this node apart from any other RabbitMQ of the machine."""
-        here = self.directory
-        inherited = {
-            name: value
-            for name, value in os.environ.items()
-            if not name.startswith(("RABBITMQ_", "ERL_", "XDG_")) and name != "NOTIFY_SOCKET"
-        }
-        return inherited | {
-            "PATH": programs.search_path(),
-            "HOME": str(here / "home"),  # the cookie
-            "RABBITMQ_NODENAME": NODENAME,
-            "RABBITMQ_DIST_PORT": str(ports["distribution"]),
-            "RABBITMQ_BASE": str(here),  # Windows
-            "RABBITMQ_MNESIA_BASE": str(here / "db"),
-            "RABBITMQ_LOG_BASE": str(here / "log"),
-            "RABBITMQ_LOGS": str(here / "log" / "rabbit.log"),
-            "RABBITMQ_CONFIG_FILE": str(here / "rabbitmq.conf"),
-            "RABBITMQ_CONFIG_FILES": str(here / "no-more.conf"),  # and not the machine's conf.d
-            "RABBITMQ_ADVANCED_CONFIG_FILE": str(here / "advanced.config"),
-            "RABBITMQ_ENABLED_PLUGINS_FILE": str(here / "enabled_plugins"),
-            "RABBITMQ_PID_FILE": str(here / "pid"),
-            "RABBITMQ_CONF_ENV_FILE": str(here / "no-environment.conf"),
-            "ERL_EPMD_PORT": str(ports["epmd"]),
-            "ERL_EPMD_ADDRESS": state.LOOPBACK,
-            # Without this the distribution port listens on every interface.
-            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-kernel inet_dist_use_interface {127,0,0,1}",
-            "RABBITMQ_CTL_ERL_ARGS": "-kernel inet_dist_use_interface {127,0,0,1}",
-            # The start script then becomes the Erlang process instead of staying as its parent.
-            "RUNNING_UNDER_SYSTEMD": "true",
-        }
-
     def _start_epmd(self, environment: dict[str, str]) -> int | None:
         """Starts Erlang's port mapper ourselves, so that its process id is known and it is ours alone."""
         program = programs.find_epmd()
         if program is None:
             return None  # Erlang starts one by itself
-        epmd = subprocess.Popen(
-            [str(program)],
-            env=environment,
-            cwd=self.directory,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            **_detached(),
-        )
-        return epmd.pid
+        return processes.spawn([str(program)], environment=environment, directory=self.directory).pid
 
     # ---- stopping -----------------------------------------------------------------------------
 
-    def _stop(self, timeout: float, say: Say) -> None:
+    def _stop(self, timeout: float, say: Say, *, comes_back: bool = False) -> None:
         process = self._process()
         if process is not None:
             began = time.monotonic()
@@ -309,8 +247,8 @@ class Node(Broker):
                 process.send_signal(signal.SIGTERM)
             self._wait_ended(process, timeout)
             say(f"RabbitMQ is stopped ({time.monotonic() - began:.0f} s).")
-        self._end_epmd()
-        self._forget()
+        self._end_helpers()
+        self._forget(comes_back=comes_back)
 
     def _wait_ended(self, process: psutil.Process, timeout: float) -> None:
         deadline = time.monotonic() + timeout
@@ -323,45 +261,25 @@ class Node(Broker):
             time.sleep(0.02)
         # A killed process is gone a moment before the last of its threads lets go of the ports.
         deadline = time.monotonic() + PORTS_RELEASED
-        while time.monotonic() < deadline and not all(map(state.port_free, self._ports().values())):
-            self._end_epmd()
+        ports = [port for name, port in self._ports().items() if name != "epmd"]
+        while time.monotonic() < deadline and not all(map(state.port_free, ports)):
             time.sleep(0.02)
 
     def _end_child(self) -> None:
-        for process in self._family():
-            with contextlib.suppress(psutil.Error):
-                process.kill()
+        process = self._process()
+        if process is not None:
+            processes.kill(process)
         if self._child is not None:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._child.wait(10)
-        self._end_epmd()
+        self._end_helpers()
         self._forget()
 
-    def _family(self) -> Iterator[psutil.Process]:
-        process = self._process()
-        if process is not None:
-            with contextlib.suppress(psutil.Error):
-                yield from process.children(recursive=True)
-            yield process
-
-    def _end_epmd(self) -> None:
-        process = self._process("epmd")
-        if process is not None:
+    def _end_helpers(self) -> None:
+        """Ends the node's epmd, and what is left of a start that was killed before it could note it."""
+        known = self._process("epmd")
+        left = processes.with_environment(("epmd", "beam"), "RABBITMQ_PID_FILE", str(self.directory / "pid"))
+        for process in {*left, *([known] if known else [])}:
             with contextlib.suppress(psutil.Error):
                 process.terminate()
-                process.wait(5)
-
-
-def _identity(pid: int) -> dict:
-    """What tells a process from a later one that was given its number."""
-    try:
-        return {"pid": pid, "created": psutil.Process(pid).create_time()}
-    except psutil.Error:
-        return {"pid": pid, "created": 0.0}
-
-
-def _detached() -> dict:
-    """Popen's arguments for a process that outlives this one and gets none of its signals."""
-    if os.name == "nt":
-        return {"creationflags": subprocess.DETACHED_PROCESS | subprocess.CREATE_NEW_PROCESS_GROUP}
-    return {"start_new_session": True}
+                process.wait(PORTS_RELEASED)

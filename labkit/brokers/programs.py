@@ -74,13 +74,13 @@ def find_rabbitmq() -> RabbitMQ:
     newest = max(found, key=lambda rabbit: rabbit.version)
     if newest.version < OLDEST:
         raise BrokerTooOldError(
-            f"RabbitMQ {newest.version_text} is installed, and the lab needs {'.'.join(map(str, OLDEST))} or newer.",
+            f"The lab needs RabbitMQ {'.'.join(map(str, OLDEST))} or newer; here is {newest.version_text}.",
             do="Install a newer one (https://www.rabbitmq.com/docs/download), or use Docker.",
         )
     if shutil.which("erl", path=search_path()) is None and os.name != "nt":
         raise BrokerNotInstalledError(
             f"RabbitMQ {newest.version_text} is installed, but the Erlang that it runs on is not.",
-            do="Install Erlang (the package is `erlang` or `erlang-base`), and see that `erl` is on the PATH.",
+            do="Install Erlang (the package `erlang` or `erlang-base`), and see that `erl` is on the PATH.",
         )
     return newest
 

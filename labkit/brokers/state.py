@@ -71,9 +71,13 @@ def locked(path: Path, *, timeout: float) -> Iterator[None]:
 
     Raises WaitTimeoutError when another process holds it for more than ``timeout`` seconds.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     deadline = time.monotonic() + timeout
-    with path.open("a+b") as file:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("a+b")
+    except OSError as error:
+        raise _not_writable(path.parent) from error
+    with file:
         while not _try_lock(file.fileno()):
             if time.monotonic() > deadline:
                 raise WaitTimeoutError(

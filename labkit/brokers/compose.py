@@ -1,0 +1,247 @@
+"""The broker of ``compose.yaml``: RabbitMQ in a container of the Docker engine of this machine."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import hashlib
+import json
+import os
+import re
+import time
+from pathlib import Path
+
+from labkit.brokers import START_TIMEOUT, Broker, Say, state
+from labkit.brokers.engine import ENGINE_TIMEOUT, docker, last_line
+from labkit.errors import BrokerStartError, EngineError, PortTakenError
+
+SERVICE = "rabbitmq"
+CLUSTER = "rabbit@rabbitmq-lab"  # how the container of compose.yaml introduces itself
+DEFAULT_PROJECT = "rabbitmq-lab"
+DEFAULT_IMAGE = "rabbitmq:4.3-management"
+OLDEST_COMPOSE = (2, 23, 1)  # the first that takes the configuration inline
+PULL_TIMEOUT = 900.0  # seconds; the image is about 100 MB
+# Of compose.yaml's variables: the usual port of each, and the container's own.
+PORTS = {
+    "LABKIT_AMQP_PORT": (5672, "5672/tcp"),
+    "LABKIT_MANAGEMENT_PORT": (15672, "15672/tcp"),
+    "LABKIT_PROMETHEUS_PORT": (15692, "15692/tcp"),
+}
+
+
+class Compose(Broker):
+    """The container of ``compose.yaml``; started by hand or from here, it is the same one."""
+
+    kind = "compose"
+
+    def __init__(self, *, root: Path | None = None) -> None:
+        """``root`` is where ``.labkit`` is (default: ``LABKIT_HOME``, or the checkout)."""
+        self.directory = state.state_directory(root)
+        self._state_file = self.directory / "compose.json"
+        self.image = os.environ.get("RABBITMQ_IMAGE") or DEFAULT_IMAGE
+
+    @property
+    def amqp_url(self) -> str:
+        return f"amqp://guest:guest@{state.LOOPBACK}:{self._ports()['LABKIT_AMQP_PORT']}/%2F"
+
+    @property
+    def management_url(self) -> str:
+        return f"http://{state.LOOPBACK}:{self._ports()['LABKIT_MANAGEMENT_PORT']}"
+
+    def running(self) -> bool:
+        greeting = self.greeting()
+        return greeting is not None and greeting.get("cluster_name") == CLUSTER
+
+    def in_use(self) -> bool:
+        known = state.read(self._state_file)
+        return bool(known.get("comes_back")) or (bool(known.get("started")) and self.running())
+
+    def uptime(self) -> float | None:
+        container = self._container()
+        if not container:
+            return None
+        began = container["State"]["StartedAt"][:19]
+        since = datetime.datetime.fromisoformat(began).replace(tzinfo=datetime.timezone.utc)
+        return max(0.0, time.time() - since.timestamp())
+
+    def logs(self, lines: int = 100) -> str:
+        return self._compose("logs", "--no-color", "--no-log-prefix", "--tail", str(lines), SERVICE).strip()
+
+    # ---- the engine and the image -------------------------------------------------------------
+
+    def require_engine(self) -> None:
+        """Raises EngineError unless a Docker engine answers and its Compose is new enough."""
+        docker("version", "--format", "{{.Server.Version}}")
+        said = docker("compose", "version", "--short")
+        version = tuple(int(part) for part in re.findall(r"\d+", said)[:3])
+        if version < OLDEST_COMPOSE:
+            raise EngineError(
+                f"Docker Compose {said.strip()} is too old for compose.yaml.",
+                do=f"Update Docker: Compose {'.'.join(map(str, OLDEST_COMPOSE))} or newer is needed.",
+            )
+
+    def fetch_image(self, *, timeout: float = PULL_TIMEOUT, say: Say = print) -> None:
+        """Downloads the image unless it is here; raises EngineError when it cannot be had."""
+        with contextlib.suppress(EngineError):
+            docker("image", "inspect", "--format", "{{.Id}}", self.image)
+            return
+        say(f"Downloading the image {self.image} (about 100 MB, once) ...")
+        began = time.monotonic()
+        try:
+            docker("pull", "--quiet", self.image, timeout=timeout)
+        except EngineError as error:
+            raise EngineError(
+                f"The image {self.image} is not on this machine and could not be downloaded"
+                f" ({last_line(str(error.__cause__ or error.what))}).",
+                do="Check the internet connection and RABBITMQ_IMAGE, or bring the image with `docker load`.",
+            ) from error
+        say(f"The image is here ({time.monotonic() - began:.0f} s).")
+
+    # ---- starting and stopping ----------------------------------------------------------------
+
+    def start(self, *, timeout: float = START_TIMEOUT, say: Say = print) -> None:
+        """Starts the container unless it runs already (the time limit does not count a download).
+
+        Raises EngineError, PortTakenError, or BrokerStartError with the end of the container's log.
+        """
+        self.require_engine()
+        with self._locked(timeout):
+            self._start(timeout, say)
+
+    def stop(self, *, timeout: float = START_TIMEOUT, say: Say = print) -> None:
+        with self._locked(timeout):
+            if self._container(running=True):
+                began = time.monotonic()
+                say("Stopping the RabbitMQ container ...")
+                self._compose("stop", SERVICE, timeout=timeout)
+                say(f"RabbitMQ is stopped ({time.monotonic() - began:.0f} s).")
+            self._remember(started=False)
+
+    def restart(self, *, timeout: float = START_TIMEOUT, say: Say = print) -> None:
+        with self._locked(timeout):
+            if self._container(running=True):
+                self._remember(comes_back=True)
+                say("Stopping the RabbitMQ container ...")
+                self._compose("stop", SERVICE, timeout=timeout)
+            self._start(timeout, say)
+
+    def kill(self, *, timeout: float = START_TIMEOUT, say: Say = print) -> None:
+        with self._locked(timeout):
+            if self._container(running=True):
+                self._remember(comes_back=True)
+                self._compose("kill", "--signal", "SIGKILL", SERVICE, timeout=timeout)
+                say("The RabbitMQ container was killed (SIGKILL).")
+
+    def _start(self, timeout: float, say: Say) -> None:
+        began = time.monotonic()
+        container = self._container(running=True)
+        if container:  # perhaps by hand, on other ports than ours
+            self._remember(started=True, ports=_published(container))
+            self.wait_ready(timeout)
+            return
+        self.fetch_image(say=say)
+        began = time.monotonic()
+        self._remember(ports=self._choose_ports(say), comes_back=True)
+        say(f"Starting {self.image} with Docker Compose ...")
+        try:
+            self._compose(
+                "up", "--detach", "--wait", "--wait-timeout", f"{timeout:.0f}", timeout=timeout + 30
+            )
+            self.wait_ready(max(1.0, began + timeout - time.monotonic()))
+        except EngineError as error:
+            self._remember(comes_back=False)
+            text = str(error.__cause__ or error)
+            if "already allocated" in text or "address already in use" in text:
+                raise PortTakenError(
+                    f"A port that the container needs was taken by another program ({last_line(text)}).",
+                    do="Close it, or set LABKIT_AMQP_PORT or LABKIT_MANAGEMENT_PORT to another port.",
+                ) from error
+            raise BrokerStartError(
+                f"The RabbitMQ container did not come up: {last_line(text)}\n"
+                f"The end of its log:\n{self._last_words()}",
+                do="If it has data of a newer RabbitMQ: `docker compose down --volumes` throws that away.",
+            ) from error
+        self._remember(started=True)
+        say(f"RabbitMQ answers at {self.address()} ({time.monotonic() - began:.0f} s).")
+
+    def _last_words(self) -> str:
+        try:
+            return self.logs(15)
+        except EngineError:
+            return "(none)"
+
+    # ---- what is remembered, and what Docker knows --------------------------------------------
+
+    def _locked(self, timeout: float) -> contextlib.AbstractContextManager[None]:
+        return state.locked(self.directory / "compose.lock", timeout=timeout)
+
+    def _remember(self, **more: object) -> None:
+        known = {"project": self._project(), **state.read(self._state_file)}
+        if "started" in more:
+            known.pop("comes_back", None)
+        state.write(self._state_file, known | more)
+
+    def _ports(self) -> dict[str, int]:
+        kept = state.read(self._state_file).get("ports")
+        kept = kept if isinstance(kept, dict) else {}
+        return {
+            name: kept[name] if isinstance(kept.get(name), int) else state.wanted_port(name) or usual
+            for name, (usual, _) in PORTS.items()
+        }
+
+    def _choose_ports(self, say: Say) -> dict[str, int]:
+        chosen: dict[str, int] = {}
+        for name, kept in self._ports().items():
+            wanted = state.wanted_port(name)
+            chosen[name] = port = wanted or kept
+            if not state.port_free(port):
+                if wanted:
+                    raise PortTakenError(
+                        f"Port {wanted} of {name} is taken by another program.",
+                        do=f"Close that program, or set {name} to another port, or unset it.",
+                    )
+                chosen[name] = state.free_port(PORTS[name][0], but=set(chosen.values()))
+                say(f"Port {port} is taken by another program; this broker takes {chosen[name]}.")
+        return chosen
+
+    def _project(self) -> str:
+        """Compose's name for this checkout's broker; another checkout's is left to it."""
+        given = os.environ.get("COMPOSE_PROJECT_NAME") or state.read(self._state_file).get("project")
+        if given:
+            return str(given)
+        label = '{{.Label "com.docker.compose.project.working_dir"}}'
+        mine = str(state.checkout())
+        owners = docker(
+            "ps",
+            "--all",
+            "--filter",
+            f"label=com.docker.compose.project={DEFAULT_PROJECT}",
+            "--format",
+            label,
+        ).split("\n")
+        if all(owner.strip() in ("", mine) for owner in owners):
+            return DEFAULT_PROJECT
+        return f"{DEFAULT_PROJECT}-{hashlib.sha256(mine.encode()).hexdigest()[:8]}"
+
+    def _container(self, *, running: bool = False) -> dict | None:
+        """What Docker knows of the container (with ``running``: if it runs); None when there is none."""
+        identity = self._compose("ps", "--all", "--quiet", SERVICE).strip()
+        if not identity:
+            return None
+        found = json.loads(docker("inspect", identity.splitlines()[0]))[0]
+        return found if found["State"]["Running"] or not running else None
+
+    def _compose(self, *arguments: str, timeout: float = ENGINE_TIMEOUT) -> str:
+        root = state.checkout()
+        where = ("--project-directory", str(root), "--file", str(root / "compose.yaml"))
+        ports = {name: str(port) for name, port in self._ports().items()}
+        project = ("--project-name", self._project())
+        return docker("compose", *where, *project, *arguments, timeout=timeout, more=ports)
+
+
+def _published(container: dict) -> dict[str, int]:
+    """The ports of this machine that lead to a running container."""
+    bindings = container["NetworkSettings"]["Ports"]
+    return {
+        name: int(bindings[inside][0]["HostPort"]) for name, (_, inside) in PORTS.items() if bindings[inside]
+    }
