@@ -9,6 +9,7 @@ import subprocess
 from labkit.errors import EngineError
 
 ENGINE_TIMEOUT = 15.0  # seconds for a question to the engine
+NOT_RUNNING = ("cannot connect to the docker daemon", "daemon running", "dial unix", "error during connect")
 
 
 def docker(*arguments: str, timeout: float = ENGINE_TIMEOUT, more: dict[str, str] | None = None) -> str:
@@ -40,7 +41,7 @@ def docker(*arguments: str, timeout: float = ENGINE_TIMEOUT, more: dict[str, str
             "The Docker engine refuses you permission.",
             do="Add yourself to its group (`sudo usermod -aG docker $USER`) and log in again.",
         ) from cause
-    if "cannot connect to the docker daemon" in lowered or "daemon running" in lowered or "dial" in lowered:
+    if any(words in lowered for words in NOT_RUNNING):
         raise EngineError(
             "Docker is installed, but its engine does not run.",
             do="Start Docker Desktop, or the service (`sudo systemctl start docker`).",

@@ -86,7 +86,7 @@ def find_broker(yes: bool = False, install: bool = True) -> Broker:
     from labkit import brokers
 
     try:
-        return brokers.find()
+        return brokers.find(fetch=install)
     except BrokerNotInstalledError:
         if not install or os.environ.get("LABKIT_RABBITMQ_HOME"):
             raise
