@@ -63,7 +63,7 @@ class Outcome(Enum):
 
 _OUTCOMES = list(Outcome)
 _WAITING, _IN_FLIGHT, _DONE, _DEAD_LETTERED, _UNROUTABLE, _LOST = range(6)
-_GIVEN_UP = {Kind.REQUEUED: _WAITING, Kind.DEAD_LETTERED: _DEAD_LETTERED, Kind.REJECTED: _LOST}
+_GIVEN_UP = {int(Kind.REQUEUED): _WAITING, int(Kind.DEAD_LETTERED): _DEAD_LETTERED, int(Kind.REJECTED): _LOST}
 # Plain numbers for the hot loop: an Enum's attributes are slow.
 _DELIVERED, _REDELIVERED, _STARTED = int(Kind.DELIVERED), int(Kind.REDELIVERED), int(Kind.STARTED)
 _FINISHED_KIND, _ACKNOWLEDGED, _CONNECTED = int(Kind.FINISHED), int(Kind.ACKNOWLEDGED), int(Kind.CONNECTED)
@@ -209,7 +209,8 @@ class Ledger:
             add_task(t)
             add_worker(w)
             if t < 0:
-                self._apply_to_worker(kind, w, note)
+                if w >= 0:
+                    self._apply_to_worker(kind, w, note)
             elif w < 0:
                 self._apply_to_message(kind, t)
             elif kind == _DELIVERED or kind == _REDELIVERED:  # noqa: SIM109 (faster)
@@ -238,7 +239,7 @@ class Ledger:
             held[t] |= _SETTLED
         elif kind == Kind.FAILED:
             held[t] |= _FAILED
-        else:
+        elif kind in _GIVEN_UP:
             del held[t]
             self._outcome[t] = _GIVEN_UP[kind]
             return
@@ -448,7 +449,7 @@ class Ledger:
         try:
             with Path(path).open(encoding="utf-8") as file:
                 return cls.from_lines(file, str(path))
-        except (OSError, UnicodeDecodeError) as error:
+        except OSError as error:
             raise SavedRunError(
                 f"{path} cannot be read: {error}.", do="Name a file that was saved by the lab."
             ) from error
