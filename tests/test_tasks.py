@@ -151,6 +151,7 @@ JOB = {"job_id": "j", "operation": "send-email", "payload": {"user_id": 1}}
         ({**ARITHMETIC, "cost": math.nan}, "cost"),
         ({**ARITHMETIC, "cost": math.inf}, "cost"),
         ({"task": "multiply", "start": 1, "end": 10**9}, "end"),
+        ({"task": "multiply", "start": 1, "end": tasks.MAX_FACTORS + 1}, "end"),
         ({"task": "multiply", "start": 10**3000, "end": 10**3000 + 5000}, "end"),
         ({**JOB, "operation": "make-coffee"}, "operation"),
         ({"operation": "send-email", "payload": {"user_id": 1}}, "job_id"),
