@@ -18,6 +18,7 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 import requests
+from urllib3.exceptions import HTTPError, ReadTimeoutError
 
 from labkit.errors import AccessRefusedError, ManagementError, QueueMissingError, VirtualHostError
 
@@ -316,23 +317,17 @@ class Management:
             raise error.as_told from error.__cause__
 
     def _once(self, method: str, path: str, **more: Any) -> Any:
-        deadline = time.monotonic() + self.timeout
         try:
             with self._session.request(
                 method, f"{self.url}/api/{path}", timeout=self.timeout, stream=True, **more
             ) as answer:
-                body = b""
-                # requests' own limit is for each read: a broker that drips would keep us for ever.
-                for part in answer.iter_content(1 << 16):
-                    body += part
-                    if time.monotonic() > deadline:
-                        raise requests.Timeout(f"no whole answer within {self.timeout:g} s")
-        except requests.Timeout as error:
+                body = _whole(answer, time.monotonic() + self.timeout)
+        except (requests.Timeout, ReadTimeoutError) as error:
             raise ManagementError(
                 f"The management API at {self.url} gave no answer within {self.timeout:g} seconds.",
                 do="The machine may be very busy, or a firewall drops the packets; try again.",
             ) from error
-        except (requests.ConnectionError, requests.exceptions.ChunkedEncodingError) as error:
+        except (requests.ConnectionError, HTTPError) as error:
             raise _PassingError(self._unreachable(error)) from error
         except requests.RequestException as error:
             raise ManagementError(
@@ -410,6 +405,18 @@ class _PassingError(Exception):
     def __init__(self, as_told: ManagementError) -> None:
         super().__init__(str(as_told))
         self.as_told = as_told
+
+
+def _whole(answer: requests.Response, deadline: float) -> bytes:
+    """The body, unless it takes too long: requests' own limit is for each read, and a server may drip."""
+    parts = []
+    while part := answer.raw.read1(1 << 16, decode_content=True):
+        parts.append(part)
+        if time.monotonic() > deadline:
+            raise requests.Timeout("the answer dripped")
+    if left := answer.raw.length_remaining:
+        raise requests.ConnectionError(f"{left} bytes are missing")
+    return b"".join(parts)
 
 
 def _missing(queue: str) -> QueueMissingError:
