@@ -29,6 +29,7 @@ from labkit.worker import Worker
 POLL = 0.02  # seconds between two looks at the ledger
 QUIET = 0.5  # seconds without any change after which nothing more will happen
 REQUEUE_LIMIT = 2.0  # seconds the broker gets to put back what a lost worker had
+GRACE = 1.0  # seconds in which workers may finish their task when everything is cleared away
 CONSUMERS_LIMIT = 15.0  # seconds until the broker must show new workers
 
 _open: dict[str, Lab] = {}  # by lesson: a second Lab of the same name in one kernel replaces the first
@@ -165,8 +166,9 @@ class Lab:
     ) -> list[Worker]:
         """Start workers on a queue; returns them when the *broker* shows that many more consumers.
 
-        ``speed`` is one for all or one each; ``settings`` are those of ``Worker``. WaitTimeoutError after
-        ``timeout`` seconds.
+        They subscribe one after the other, so the first gets the first task. ``speed`` is one for all or one
+        each; ``settings`` are those of ``Worker``. WaitTimeoutError after ``timeout`` seconds; a worker's own
+        error (QueueMissingError, AccessRefusedError, …) if it cannot consume.
         """
         if not isinstance(count, int) or count < 1:
             raise UsageError(f"The number of workers is {count!r}.", do="Use 1 or more.")
@@ -185,17 +187,22 @@ class Lab:
             for name, pace in zip(names, speeds, strict=True)
         ]
         self.active.extend(started)
-        for worker in started:
-            worker.start()
         deadline = time.monotonic() + timeout
-        while self.depth(queue)[1] < before + count:
-            if time.monotonic() > deadline:
-                problem = next((worker.error for worker in started if worker.error), None)
-                raise WaitTimeoutError(
-                    f"The broker shows fewer than {before + count} consumers on {queue} after {timeout:g} s.",
-                    do=str(problem or "See the management page for what the broker does."),
-                )
-            time.sleep(POLL)
+        for worker in started:  # one after the other, so that worker-1 is first in the broker's round too
+            worker.start()
+            self.wait(
+                lambda worker=worker: worker.subscribed.is_set() or worker.error,
+                f"{worker.name} to consume from {queue}",
+                deadline - time.monotonic(),
+            )
+            if worker.error:
+                worker.stop()
+                raise worker.error
+        self.wait(
+            lambda: self.depth(queue)[1] >= before + count,
+            f"the broker to show {before + count} consumers on {queue}",
+            deadline - time.monotonic(),
+        )
         if self._sampler is None:
             self._sampler = LoadSampler(self.management, self._queues, self.ledger, depth=self.depth)
             self._sampler.start()
@@ -379,8 +386,13 @@ class Lab:
     def _stop_all(self) -> None:
         for thread in (*self._producers, *self.active):
             thread.stop(timeout=None)
+        deadline = time.monotonic() + GRACE
         for thread in (*self._producers, *self.active):
-            thread.stop()
+            thread.stop(max(deadline - time.monotonic(), 0.01))
+        for worker in self.active:
+            if worker.is_alive():  # in a long task, for a queue that is about to go
+                worker.crash()
+                worker.join(GRACE)
         if self._sampler is not None:
             self._sampler.stop()
 

@@ -39,6 +39,8 @@ class Worker(threading.Thread):
     ``dead_letters``    whether the queue has a dead-letter exchange, so that a rejected task goes there
     ``priority``        consumer priority (``x-priority``)
     ``reconnect``       whether to come back after a lost connection
+    ``crash_in``        crash by itself in its n-th task: in the "middle" of the work, or "after" the work and
+    ``crash_when``      before the acknowledgement
     ``on_event``        called with (what, task) in this thread: "received", "done", "failed", "reconnecting"
 
     UsageError for a setting that makes no sense.
@@ -62,6 +64,8 @@ class Worker(threading.Thread):
         dead_letters: bool = False,
         priority: int | None = None,
         reconnect: bool = True,
+        crash_in: int | None = None,
+        crash_when: str = "middle",
         on_event: Callable[[str, object], None] | None = None,
     ) -> None:
         if ack not in ACKS:
@@ -70,6 +74,8 @@ class Worker(threading.Thread):
             raise UsageError(f"ack_when is {ack_when!r}.", do="Use 'after' or 'before'.")
         if on_error not in ON_ERROR:
             raise UsageError(f"on_error is {on_error!r}.", do=f"Use one of {', '.join(ON_ERROR)}.")
+        if crash_when not in ("middle", "after"):
+            raise UsageError(f"crash_when is {crash_when!r}.", do="Use 'middle' or 'after'.")
         if prefetch is not None and (not isinstance(prefetch, int) or not 1 <= prefetch <= 65535):
             raise UsageError(f"prefetch is {prefetch!r}.", do="Use 1 to 65535, or None for no limit.")
         if not isinstance(seconds_per_dot, (int, float)) or not 0 <= seconds_per_dot < float("inf"):
@@ -83,7 +89,9 @@ class Worker(threading.Thread):
         self.state = "connecting"
         self.current: str | None = None  # the id of the task it works on
         self.error: LabError | None = None  # why it is not connected
+        self.subscribed = threading.Event()  # set once the broker has confirmed its first subscription
         self._parameters, self._on_event = parameters, on_event
+        self._crash_in, self._crash_when, self._begun = crash_in, crash_when, 0
         self._connection: pika.BlockingConnection | None = None
         self._channel = None
         self._socket: socket.socket | None = None
@@ -199,16 +207,17 @@ class Worker(threading.Thread):
         )
         self.error = None
         self.state = "idle"
+        self.subscribed.set()
 
     def _delivered(self, channel, method, properties, body) -> None:
         """A message has come in: it is started when those before it are done."""
         task_id = properties.message_id
         if task_id is None:
-            task_id = self._name(method, properties, body)
+            task_id = self._make_id(method, properties, body)
         self.ledger.record(Kind.REDELIVERED if method.redelivered else Kind.DELIVERED, task_id, self.name)
         self._buffer.append((method.delivery_tag, task_id, properties.content_type, body))
 
-    def _name(self, method, properties, body: bytes) -> str:
+    def _make_id(self, method, properties, body: bytes) -> str:
         """A name for a task whose producer gave it none: its job_id, or the delivery's."""
         with contextlib.suppress(TaskError):
             return parse(body, None, properties.content_type).id
@@ -235,6 +244,8 @@ class Worker(threading.Thread):
         record, name = self.ledger.record, self.name
         self.current, self.state = task_id, "working"
         record(Kind.STARTED, task_id, name)
+        self._begun += 1
+        doomed = self._begun == self._crash_in and self._crash_when
         if self.ack_when == "before" and self.ack == "manual":
             self._channel.basic_ack(tag)
             record(Kind.ACKNOWLEDGED, task_id, name)
@@ -242,7 +253,9 @@ class Worker(threading.Thread):
             task = parse(body, task_id, content_type)
             self._tell("received", task)
             if task.cost:
-                self._work(task.cost * self.seconds_per_dot)
+                self._work(task.cost * self.seconds_per_dot * (0.5 if doomed == "middle" else 1))
+            if doomed == "middle":
+                self.crash()
             if self._crashed:
                 return
             result = perform(task, self.handlers)
@@ -253,6 +266,9 @@ class Worker(threading.Thread):
         else:
             record(Kind.FINISHED, task_id, name)
             self._tell("done", (task, result))
+            if doomed:
+                self.crash()
+                return
             if self.ack == "manual" and self.ack_when == "after" and not self._broken:
                 self._channel.basic_ack(tag)
                 record(Kind.ACKNOWLEDGED, task_id, name)

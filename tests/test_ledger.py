@@ -36,7 +36,9 @@ class BrokerAndWorkers(RuleBasedStateMachine):
     def connect(self, worker):
         if worker not in self.held:
             self.held[worker] = {}
-            self.ledger.record(Kind.CONNECTED, None, worker, "automatic" if self.automatic[worker] else "manual")
+            self.ledger.record(
+                Kind.CONNECTED, None, worker, "automatic" if self.automatic[worker] else "manual"
+            )
 
     @rule(routable=st.booleans())
     def publish(self, routable):
