@@ -370,11 +370,7 @@ class LoadSampler(threading.Thread):
         workers: dict[str, list[_Meter]] = {}
         for meter in self._meters.values():
             workers.setdefault(meter.worker, []).append(meter)
-        return tuple(_sum(name, workers[name]) for name in self._in_order(workers))
-
-    def _in_order(self, names: Iterable[str]) -> list[str]:
-        order = {name: at for at, name in enumerate(self._ledger.workers)} if self._ledger is not None else {}
-        return sorted(names, key=lambda name: (order.get(name, len(order)), _natural(name)))
+        return tuple(_sum(name, workers[name]) for name in sorted(workers, key=natural))
 
     def _total(self) -> Load | None:
         if not self._totals:
@@ -417,7 +413,7 @@ class LoadSampler(threading.Thread):
                 # The queues' own count outlives a channel: what nobody else had was this worker's.
                 final[gone[0].worker] = _remainder(gone[0], total, list(final.values()))
             problem = self.problem if not self.samples else ""
-            ordered = {name: final[name] for name in self._in_order(final)}
+            ordered = {name: final[name] for name in sorted(final, key=natural)}
             return Loads(ordered, list(self.samples), total, settled, problem)
 
 
@@ -468,8 +464,11 @@ def _remainder(load: Load, total: Load, loads: list[Load]) -> Load:
     return replace(load, **rest)
 
 
-def _natural(name: str) -> list[Any]:
-    return [(1, int(part), "") if part.isdigit() else (0, 0, part) for part in re.split(r"(\d+)", name)]
+def natural(name: str) -> list[tuple[int, int, str]]:
+    """The key that sorts worker-2 before worker-10."""
+    return [
+        (0, int(part), "") if part.isdecimal() else (1, 0, part) for part in re.split(r"(\d+)", name) if part
+    ]
 
 
 def _count(number: int, what: str) -> str:
