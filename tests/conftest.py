@@ -1,0 +1,74 @@
+"""What the tests share: a real broker, a connection to it, and queues that are gone afterwards."""
+
+import contextlib
+import os
+import uuid
+
+import pika.exceptions
+import pytest
+
+from labkit import brokers
+from labkit.errors import LabError
+
+
+def not_to_be_had(error: LabError) -> None:
+    """Without a broker the tests say nothing: that fails in CI, and is a skipped test on a laptop."""
+    if os.environ.get("CI"):
+        pytest.fail(f"There is no broker to test with: {error}")
+    pytest.skip(f"There is no broker to test with: {error}")
+
+
+@pytest.fixture(scope="session")
+def broker():
+    """The broker that this checkout uses, running; stopped at the end unless it ran before."""
+    try:
+        found = brokers.find()
+        was_running = found.running()
+        found.start()
+    except LabError as error:
+        not_to_be_had(error)
+    yield found
+    if not was_running and found.can_restart:
+        found.stop()
+
+
+@pytest.fixture
+def connection(broker):
+    """A connection of the test's own."""
+    opened = brokers.connect(broker.parameters("test"))
+    yield opened
+    with contextlib.suppress(pika.exceptions.AMQPError):
+        opened.close()
+
+
+@pytest.fixture
+def channel(connection):
+    """A channel of the test's own."""
+    return connection.channel()
+
+
+@pytest.fixture
+def new_queue(broker):
+    """A function that makes up names of queues, ``new_queue("orders")``; the queues are deleted afterwards."""
+    names = []
+
+    def name(prefix="test"):
+        names.append(f"{prefix}-{uuid.uuid4().hex[:8]}")
+        return names[-1]
+
+    yield name
+    if names:
+        broker.wait_ready(60)  # the test may have restarted it
+        for each in names:
+            # A connection for each: some refusals (a queue whose leader is not elected yet) end it.
+            with (
+                contextlib.suppress(pika.exceptions.AMQPError, LabError),
+                brokers.connect(broker.parameters("test clears away")) as connection,
+            ):
+                connection.channel().queue_delete(each)
+
+
+@pytest.fixture
+def queue(new_queue):
+    """The name of a queue that does not exist yet and is deleted afterwards."""
+    return new_queue()
