@@ -388,6 +388,8 @@ class LoadSampler(threading.Thread):
             if load is None:
                 missing += wanted.delivered > 0
             elif load.stale:
+                if wanted.unacknowledged:  # it holds messages, so it is there: the listing lags
+                    return False
                 gone += 1
             elif any(getattr(load, what) != getattr(wanted, what) for what in FIELDS):
                 return False
