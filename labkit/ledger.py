@@ -143,6 +143,7 @@ class Ledger:
         self._notes: dict[int, str] = {}  # by the event's number
         # What the events add up to.
         self._numbers: dict[str | None, int] = {None: -1}  # a task's number by its id, in order of appearance
+        self._names: list[str] = []  # the tasks' ids by their numbers
         self._workers: dict[str | None, int] = {None: -1}
         self._tasks: dict[str, Task] = {}
         self._outcome, self._finishes = bytearray(), bytearray()
@@ -200,6 +201,7 @@ class Ledger:
             t = numbers.get(task_id)
             if t is None:
                 t = numbers[task_id] = len(outcome)
+                self._names.append(task_id)
                 outcome.append(_WAITING)
                 self._finishes.append(0)
             if note is not None:
@@ -266,7 +268,7 @@ class Ledger:
         return self._lock
 
     def _ids(self) -> list[str]:
-        return list(self._numbers)[1:]
+        return self._names.copy()
 
     def counts(self) -> Counts:
         """How many tasks there are of each outcome, now."""
@@ -324,6 +326,24 @@ class Ledger:
                     workers[w] if w >= 0 else None,
                     self._notes.get(number),
                 )
+
+    def columns(self, since: int = 0) -> tuple[array, array, array, array]:
+        """The events from number ``since`` as columns: times, kinds, numbers of the tasks and of the workers.
+
+        Many times cheaper than ``events``, for whoever follows a run while it goes. -1 is no task, or no worker;
+        what the numbers name is told by ``task_id``, ``workers`` and ``note``.
+        """
+        with self._read():
+            store = self._times, self._kinds, self._task_numbers, self._worker_numbers
+            return tuple(column[since:] for column in store)
+
+    def task_id(self, number: int) -> str:
+        """The id of the task with this number in ``columns``."""
+        return self._names[number]
+
+    def note(self, number: int) -> str | None:
+        """The note of the event with this number."""
+        return self._notes.get(number)
 
     def __len__(self) -> int:
         """How many events there are."""

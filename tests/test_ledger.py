@@ -242,3 +242,26 @@ def test_a_missing_or_binary_file_is_refused(tmp_path):
     (tmp_path / "picture.png").write_bytes(b"\x89PNG\xff\xfe")
     with pytest.raises(SavedRunError, match="damaged at line 0"):
         Ledger.load(tmp_path / "picture.png")
+
+
+def test_columns_tell_the_same_as_events_and_only_what_is_new():
+    ledger = Ledger()
+    ledger.record(Kind.PUBLISHED, "t-1")
+    ledger.record(Kind.CONNECTED, None, "w1", "automatic")
+    ledger.record(Kind.PUBLISHED, "t-2")
+    seen = len(ledger)
+    ledger.record(Kind.DELIVERED, "t-2", "w1")
+    ledger.record(Kind.BROKER_DOWN)
+
+    def told(since):
+        for number, (at, kind, task, worker) in enumerate(zip(*ledger.columns(since), strict=True), since):
+            task_id = ledger.task_id(task) if task >= 0 else None
+            name = ledger.workers[worker] if worker >= 0 else None
+            yield at, Kind(kind), task_id, name, ledger.note(number)
+
+    for since in (0, seen):
+        assert list(told(since)) == [
+            (event.time, event.kind, event.task_id, event.worker, event.note)
+            for event in ledger.events(since=since)
+        ]
+    assert len(list(told(seen))) == 2
