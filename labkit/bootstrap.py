@@ -1,4 +1,4 @@
-"""Set the lab up on a fresh machine: environment, packages, RabbitMQ. Standard library only.
+"""Set the lab up on a fresh machine: an environment with the requirements. Standard library only.
 
 The way in is :func:`enter`: it goes on in an interpreter that has the requirements - this one, or that
 of ``.venv``, which it makes, mends and fills when need be.
@@ -11,17 +11,16 @@ import importlib.util
 import json
 import os
 import re
-import shlex
 import shutil
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from labkit.errors import BrokerNotInstalledError, SetupError
+from labkit import machine
+from labkit.errors import SetupError
+from labkit.machine import say
 
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
@@ -42,23 +41,6 @@ NO_NETWORK = re.compile(
     r"NewConnectionError|ConnectTimeout|ReadTimeout|ProxyError|NameResolution|name resolution|"
     r"Max retries|unreachable|Could not resolve|Connection (refused|reset|timed out)"
 )
-MANAGERS = {  # the package managers that the lab knows, and how each installs without asking (winget has no RabbitMQ)
-    "apt-get": ["apt-get", "install", "-y", "-q", "--no-install-recommends"],
-    "dnf": ["dnf", "install", "-y"],
-    "brew": ["brew", "install"],
-    "winget": ["winget", "install", "--silent", "--accept-package-agreements", "--accept-source-agreements"],
-}
-RABBITMQ = {"apt-get": "rabbitmq-server", "dnf": "rabbitmq-server", "brew": "rabbitmq"}
-BROWSER = {"apt-get": "chromium", "dnf": "chromium", "brew": "chromium"}
-BROWSER_PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "chrome", "msedge")
-
-
-def say(text: str) -> None:
-    """Print a line at once, also into a pipe."""
-    print(text, flush=True)
-
-
-# -- packages ---------------------------------------------------------------------------------------
 
 
 def missing(files: Iterable[str]) -> list[str]:
@@ -163,7 +145,7 @@ def prepare(files: Sequence[str]) -> None:
         count = len(_requirements(files))
         doing = f"Installing {count} packages into .venv (about a minute)"
         pip = ["-m", "pip", "install", "--quiet", "--no-input", "--disable-pip-version-check"]
-        code, output = run(
+        code, output = machine.run(
             [str(VENV_PYTHON), *pip, *(f"--requirement={ROOT / f}" for f in files)], doing, cwd=ROOT
         )
         if code:
@@ -182,11 +164,13 @@ def _make_venv(fault: str) -> None:
     if not (importlib.util.find_spec("venv") and importlib.util.find_spec("ensurepip")):
         package = f"python{sys.version_info[0]}.{sys.version_info[1]}-venv"
         error = SetupError("This Python cannot make an environment: it has no venv module.")
-        install({"apt-get": package}, error, otherwise="Install Python 3.10 or later with its venv module.")
+        machine.install(
+            {"apt-get": package}, error, otherwise="Install Python 3.10 or later with its venv module."
+        )
         importlib.invalidate_caches()
     VENV.mkdir()
     UNFINISHED.touch()
-    code, output = run([BASE_PYTHON, "-m", "venv", str(VENV)], "Making .venv")
+    code, output = machine.run([BASE_PYTHON, "-m", "venv", str(VENV)], "Making .venv")
     if code:
         raise _pip_failed(output)
 
@@ -219,111 +203,3 @@ def _explained(error: OSError) -> SetupError:
     if error.errno == errno.ENOSPC:
         return SetupError(f"The disk is full at {ROOT}.", do="Free 1 GB and start again.")
     return SetupError(f"The environment could not be made: {error}.", do="Mend that and start again.")
-
-
-# -- programs ---------------------------------------------------------------------------------------
-
-
-def run(command: Sequence[str], doing: str, cwd: Path | None = None) -> tuple[int, str]:
-    """Run ``command``, saying what is ``doing`` and for how long; return its exit status and output.
-
-    Whatever interrupts it also ends the command, and waits until it has ended.
-    """
-    live, began = sys.stdout.isatty(), time.monotonic()
-    print(f"{doing}…", end="" if live else "\n", flush=True)
-    child = subprocess.Popen(
-        command, cwd=cwd, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        errors="replace",
-    )  # fmt: skip
-    try:
-        while True:
-            try:
-                output, _ = child.communicate(timeout=1)
-                break
-            except subprocess.TimeoutExpired:
-                if live:
-                    print(f"\r{doing}… {time.monotonic() - began:.0f} s", end="", flush=True)
-    except BaseException:
-        end(child)
-        raise
-    finally:
-        print("" if live else f"  {time.monotonic() - began:.0f} s", flush=True)
-    return child.returncode, output
-
-
-def end(child: subprocess.Popen, grace: float = 30) -> None:
-    """Interrupt ``child`` (pip and apt-get clean up on that), and kill it when it stays over ``grace`` seconds."""
-    if child.poll() is None:
-        child.send_signal(signal.SIGINT) if os.name == "posix" else child.terminate()
-    try:
-        child.communicate(timeout=grace)
-    except subprocess.TimeoutExpired:
-        child.kill()
-        child.communicate()
-
-
-def install(packages: dict[str, str], error: Exception, *, otherwise: str, yes: bool = False) -> None:
-    """Install one of ``packages`` (package manager -> names) or raise ``error`` saying what to type.
-
-    At once as root, with brew, or with a sudo that needs no password; after a question where a password is
-    needed (``yes`` answers it); else the error's ``do`` is the exact command.
-    """
-    manager = next((name for name in packages if shutil.which(name)), None)
-    if manager is None:
-        error.do = otherwise
-        raise error
-    command = [*MANAGERS[manager], *packages[manager].split()]
-    if manager in ("apt-get", "dnf") and os.geteuid() != 0:
-        command = ["sudo", *command]
-    error.do = f"Type this, then start again: {shlex.join(command)}"
-    if not _allowed(command, yes):
-        raise error
-    if manager == "apt-get":  # a fresh machine has no list of packages, an old one a list of vanished ones
-        run(
-            [*command[: command.index("apt-get")], "apt-get", "update", "-qq"],
-            "Fetching the list of packages",
-        )
-        if os.geteuid() == 0:
-            os.environ.setdefault("DEBIAN_FRONTEND", "noninteractive")
-    code, output = run(command, f"Installing {packages[manager]} (one to three minutes)")
-    if code:
-        last = next((line for line in reversed(output.splitlines()) if line.strip()), "it said nothing")
-        network = "Connect this machine to the internet and start again, or type this to see more: "
-        error.do = f"{manager} could not install it ({last.strip()}). {network}{shlex.join(command)}"
-        raise error
-
-
-def _allowed(command: Sequence[str], yes: bool) -> bool:
-    if command[0] == "winget":
-        return yes or _asked(command)
-    if command[0] != "sudo":
-        return True
-    if not shutil.which("sudo"):
-        return False
-    if subprocess.run(["sudo", "-n", "true"], capture_output=True).returncode == 0:
-        return True
-    return sys.stdin.isatty() and (yes or _asked(command)) and subprocess.run(["sudo", "-v"]).returncode == 0
-
-
-def _asked(command: Sequence[str]) -> bool:
-    if not sys.stdin.isatty():
-        return False
-    return input(f"May I run `{shlex.join(command)}`? [Y/n] ").strip().lower() in ("", "y", "yes")
-
-
-def install_rabbitmq(yes: bool = False) -> None:
-    """Install RabbitMQ with the platform's package manager; raises :class:`BrokerNotInstalledError`."""
-    error = BrokerNotInstalledError("There is no RabbitMQ and no Docker engine on this machine.")
-    link = "Install RabbitMQ (https://www.rabbitmq.com/docs/download) or Docker, then start again."
-    install(RABBITMQ, error, otherwise=link, yes=yes)
-
-
-def browser() -> str | None:
-    """Return the path of a Chromium or Chrome for the browser tests, or ``None``."""
-    return next(filter(None, map(shutil.which, BROWSER_PROGRAMS)), None)
-
-
-def install_browser(yes: bool = False) -> None:
-    """Install Chromium with the platform's package manager; raises :class:`SetupError`."""
-    error = SetupError("There is no Chromium for the browser tests.")
-    install(BROWSER, error, otherwise="Install Chromium or Chrome, then start again.", yes=yes)

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from labkit import __version__, bootstrap
+from labkit import __version__, machine
 from labkit.errors import BrokerNotInstalledError, LabError
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def find_broker(yes: bool = False, install: bool = True) -> Broker:
     except BrokerNotInstalledError:
         if not install or os.environ.get("LABKIT_RABBITMQ_HOME"):
             raise
-        bootstrap.install_rabbitmq(yes=yes)
+        machine.install_rabbitmq(yes=yes)
         return brokers.find()
 
 

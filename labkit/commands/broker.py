@@ -6,6 +6,7 @@ import argparse
 from datetime import timedelta
 
 from labkit import bootstrap, commands
+from labkit.machine import say
 
 DOWN = 3  # the exit status of `status` when the broker is down, as init scripts have it
 
@@ -26,47 +27,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Do one thing with the broker and say in a line what came of it."""
+    """Do one thing with the broker; the broker itself says what it does."""
     bootstrap.enter(args.argv)
     broker = commands.find_broker(yes=args.yes, install=args.action in ("start", "restart"))
-    return {"start": _start, "stop": _stop, "restart": _restart, "kill": _kill, "status": _status}.get(
-        args.action, lambda broker: _logs(broker, args.lines)
-    )(broker)
-
-
-def _start(broker: commands.Broker) -> int:
-    before = broker.running()
-    if not before:
-        broker.start(say=bootstrap.say)
-    bootstrap.say(f"RabbitMQ {'runs already' if before else 'runs'}: {_addresses(broker)}")
-    return 0
-
-
-def _stop(broker: commands.Broker) -> int:
-    if not broker.running() and broker.can_restart:
-        broker.stop()  # harmless when it is down, and clears away what a broker that hangs left
-        bootstrap.say("RabbitMQ is down.")
+    if args.action == "status":
+        return _status(broker)
+    if args.action == "logs":
+        say(broker.logs(args.lines).rstrip("\n"))
         return 0
-    broker.stop()
-    bootstrap.say("RabbitMQ has stopped.")
-    return 0
-
-
-def _restart(broker: commands.Broker) -> int:
-    broker.restart()
-    bootstrap.say(f"RabbitMQ has restarted: {_addresses(broker)}")
-    return 0
-
-
-def _kill(broker: commands.Broker) -> int:
-    broker.kill()
-    bootstrap.say("RabbitMQ was killed. `python3 -m labkit broker start` brings it up again.")
+    ran = broker.running()
+    getattr(broker, args.action)(say=say)
+    if args.action == "kill":
+        say("`python3 -m labkit broker start` brings it up again.")
+    elif args.action == "stop":
+        say("RabbitMQ is down." if ran else "RabbitMQ was down already.")
+    else:
+        management = broker.management_url or "no known address"
+        running = "runs already" if ran and args.action == "start" else "runs"
+        say(f"RabbitMQ {running}: AMQP at {broker.address()}, management page at {management}")
     return 0
 
 
 def _status(broker: commands.Broker) -> int:
     if not broker.running():
-        bootstrap.say(f"RabbitMQ ({broker.kind}) is down. `python3 -m labkit broker start` starts it.")
+        say(f"RabbitMQ ({broker.kind}) is down. `python3 -m labkit broker start` starts it.")
         return DOWN
     status = broker.status()
     rows = {
@@ -80,14 +64,5 @@ def _status(broker: commands.Broker) -> int:
         else f"{timedelta(seconds=int(status.uptime))} (h:mm:ss)",
     }
     for name, value in rows.items():
-        bootstrap.say(f"{name + ':':<12} {value}")
+        say(f"{name + ':':<12} {value}")
     return 0
-
-
-def _logs(broker: commands.Broker, lines: int) -> int:
-    bootstrap.say(broker.logs(lines).rstrip("\n"))
-    return 0
-
-
-def _addresses(broker: commands.Broker) -> str:
-    return f"AMQP at {broker.address()}, management page at {broker.management_url or 'no known address'}"

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from labkit import bootstrap
 from labkit.errors import LabError
+from labkit.machine import say
 
 ENGINE_TIMEOUT = 15  # seconds that Docker may take to answer
 KERNEL_TIMEOUT = 60  # seconds that a kernel may take to start
@@ -50,10 +51,12 @@ def run(args: argparse.Namespace) -> int:
         for finding in findings:
             failures += finding.failed
             mark = "FAIL" if finding.failed else "note" if finding.do else " ok "
-            bootstrap.say(f"[{mark}] {name + ':':<16} {finding.found}")
+            if finding.found.startswith("not asked"):
+                mark = " -- "
+            say(f"[{mark}] {name + ':':<16} {finding.found}")
             if finding.do:
-                bootstrap.say(f"{'':<7}→ {finding.do}")
-    bootstrap.say(f"\n{'Everything the lab needs is there.' if not failures else f'{failures} to mend.'}")
+                say(f"{'':<7}→ {finding.do}")
+    say(f"\n{'Everything the lab needs is there.' if not failures else f'{failures} to mend.'}")
     return 1 if failures else 0
 
 
@@ -174,7 +177,12 @@ def _kernel() -> Iterator[Finding]:
     from jupyter_client.manager import start_new_kernel
 
     try:
-        manager, client = start_new_kernel(startup_timeout=KERNEL_TIMEOUT, kernel_name="python3")
+        manager, client = start_new_kernel(
+            startup_timeout=KERNEL_TIMEOUT,
+            kernel_name="python3",
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
     except Exception as error:
         yield Finding(f"does not start: {error}", "Remove .venv and run `python3 -m labkit`.", failed=True)
         return

@@ -8,6 +8,7 @@ from uuid import uuid4
 
 from labkit import bootstrap, commands
 from labkit.errors import BrokerError
+from labkit.machine import say
 
 QUEUE = "task_queue"  # as in the classic tutorial
 
@@ -44,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
                 content_type=content_type(text),
             )
             channel.basic_publish("", args.queue, body, properties)
-            bootstrap.say(f" [x] Sent {text!r}")
+            say(f" [x] Sent {text!r}")
         connection.close()
     except NackError as error:
         raise BrokerError(

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from labkit import bootstrap, commands
 from labkit.errors import PortTakenError, SetupError
+from labkit.machine import say
 
 NOTEBOOK = "notebooks/00_start_here.ipynb"
 FIRST_PORT = 8888
@@ -41,21 +42,23 @@ def run(args: argparse.Namespace) -> int:
     port = choose_port(args.port)
     broker = commands.find_broker(yes=args.yes)
     with contextlib.ExitStack() as undo:
-        bootstrap.say("Starting JupyterLab and RabbitMQ…")
+        say("Starting JupyterLab and RabbitMQ…")
         jupyter, url = undo.enter_context(jupyterlab(port, browser=not args.no_browser))
-        undo.callback(_deaf)  # first of all that is undone: a second Ctrl-C must not cut the rest short
-        if not broker.running():
-            undo.callback(broker.stop)
-            broker.start(say=bootstrap.say)
+        ours = not broker.running()
+        if ours:
+            undo.callback(broker.stop, say=say)
+            undo.callback(jupyter.terminate)  # both end at the same time
+            undo.callback(_deaf)  # the first to be undone: a second Ctrl-C must not cut the rest short
+            broker.start(say=say)
         _wait_until_ready(jupyter, url)
-        bootstrap.say(f"\n  JupyterLab        {url}")
-        bootstrap.say(f"  Management page   {broker.management_url or 'none was given for this broker'}")
-        bootstrap.say("\nCtrl-C ends JupyterLab" + (" and RabbitMQ." if broker.can_restart else "."))
+        say(f"\n  JupyterLab        {url}")
+        say(f"  Management page   {broker.management_url or 'none was given for this broker'}")
+        say("\nCtrl-C ends JupyterLab" + (" and RabbitMQ." if ours else "; RabbitMQ ran before and runs on."))
         try:
             jupyter.wait()
             raise SetupError("JupyterLab ended by itself.", do=f"What it said is in {_log()}.")
         except KeyboardInterrupt:
-            bootstrap.say("\nEnding JupyterLab and what it started…")
+            say("\nEnding JupyterLab and what it started…")
     return 0
 
 

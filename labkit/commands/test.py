@@ -7,8 +7,9 @@ import os
 import subprocess
 import sys
 
-from labkit import bootstrap, commands
+from labkit import bootstrap, commands, machine
 from labkit.errors import LabError
+from labkit.machine import say
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,16 +27,16 @@ def run(args: argparse.Namespace) -> int:
         except LabError as error:
             if os.environ.get("CI"):
                 raise
-            bootstrap.say(f"{error.what} The tests that need it are skipped.\n  → {error.do}")
+            say(f"{error.what} The tests that need it are skipped.\n  → {error.do}")
     child = subprocess.Popen([sys.executable, "-m", "pytest", *args.pytest], cwd=bootstrap.ROOT)
     while True:
         try:
             return child.wait()
         except KeyboardInterrupt:  # pytest has it too, from the terminal; a signal to us alone is passed on
             if child.poll() is None:
-                bootstrap.end(child, grace=60)
+                machine.end(child, grace=60)
 
 
 def _browser(yes: bool) -> None:
-    if bootstrap.browser() is None:
-        bootstrap.install_browser(yes=yes)
+    if machine.browser() is None:
+        machine.install_browser(yes=yes)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from labkit import bootstrap, commands
 from labkit.commands.send import QUEUE
+from labkit.machine import say
 
 if TYPE_CHECKING:
     from labkit.worker import Worker
@@ -76,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
         seconds_per_dot=args.seconds_per_dot,
         on_event=_tell,
     )
-    bootstrap.say(f" [*] {args.name} waits for messages on {args.queue}. To leave press Ctrl-C")
+    say(f" [*] {args.name} waits for messages on {args.queue}. To leave press Ctrl-C")
     worker.start()
     try:
         while worker.is_alive():
@@ -90,7 +91,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _leave(worker: Worker) -> int:
     if worker.state == "working":
-        bootstrap.say(" [*] Finishing this task; Ctrl-C again gives it back")
+        say(" [*] Finishing this task; Ctrl-C again gives it back")
     worker.stop(timeout=None)
     try:
         while worker.is_alive():
@@ -98,8 +99,8 @@ def _leave(worker: Worker) -> int:
     except KeyboardInterrupt:
         worker.crash()  # the broker sees the connection go, and gives the task to another worker
         worker.join()
-        bootstrap.say(" [*] Given back what was not done")
-    bootstrap.say(" [*] Left")
+        say(" [*] Given back what was not done")
+    say(" [*] Left")
     return 0
 
 
@@ -115,7 +116,7 @@ def _tell(what: str, about: object) -> None:
     else:
         line = f" [!] {getattr(about, 'what', about)} Trying again…"
     try:
-        bootstrap.say(line)
+        say(line)
     except (BrokenPipeError, ValueError):  # nobody reads on; the work goes on
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123
 

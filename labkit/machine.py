@@ -1,0 +1,139 @@
+"""This machine's own programs: run them visibly, and install RabbitMQ and a browser. Standard library only.
+
+Installed is with the platform's package manager: at once where that needs no password, after a question where it
+does, and where it cannot be done the error says the exact command to type.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from labkit.errors import BrokerNotInstalledError, LabError, SetupError
+
+MANAGERS = {  # the package managers that the lab knows, and how each installs without asking (winget has no RabbitMQ)
+    "apt-get": ["apt-get", "install", "-y", "-q", "--no-install-recommends"],
+    "dnf": ["dnf", "install", "-y"],
+    "brew": ["brew", "install"],
+    "winget": ["winget", "install", "--silent", "--accept-package-agreements", "--accept-source-agreements"],
+}
+RABBITMQ = {"apt-get": "rabbitmq-server", "dnf": "rabbitmq-server", "brew": "rabbitmq"}
+BROWSER = {"apt-get": "chromium", "dnf": "chromium", "brew": "chromium"}
+BROWSER_PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "chrome", "msedge")
+
+
+def say(text: str) -> None:
+    """Print a line at once, also into a pipe."""
+    print(text, flush=True)
+
+
+def run(command: Sequence[str], doing: str, cwd: Path | None = None) -> tuple[int, str]:
+    """Run ``command``, saying what is ``doing`` and for how long; return its exit status and output.
+
+    Whatever interrupts it also ends the command, and waits until it has ended.
+    """
+    live, began = sys.stdout.isatty(), time.monotonic()
+    print(f"{doing}…", end="" if live else "\n", flush=True)
+    child = subprocess.Popen(
+        command, cwd=cwd, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        errors="replace",
+    )  # fmt: skip
+    try:
+        while True:
+            try:
+                output, _ = child.communicate(timeout=1)
+                break
+            except subprocess.TimeoutExpired:
+                if live:
+                    print(f"\r{doing}… {time.monotonic() - began:.0f} s", end="", flush=True)
+    except BaseException:
+        end(child)
+        raise
+    finally:
+        print("" if live else f"  {time.monotonic() - began:.0f} s", flush=True)
+    return child.returncode, output
+
+
+def end(child: subprocess.Popen, grace: float = 30) -> None:
+    """Interrupt ``child`` (pip and apt-get clean up on that), and kill it when it stays over ``grace`` seconds."""
+    if child.poll() is None:
+        child.send_signal(signal.SIGINT) if os.name == "posix" else child.terminate()
+    try:
+        child.communicate(timeout=grace)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.communicate()
+
+
+def install(packages: dict[str, str], error: LabError, *, otherwise: str, yes: bool = False) -> None:
+    """Install one of ``packages`` (package manager -> names) or raise ``error`` saying what to type.
+
+    At once as root, with brew, or with a sudo that needs no password; after a question where a password is
+    needed (``yes`` answers it); else the error's ``do`` is the exact command.
+    """
+    manager = next((name for name in packages if shutil.which(name)), None)
+    if manager is None:
+        error.do = otherwise
+        raise error
+    command = [*MANAGERS[manager], *packages[manager].split()]
+    if manager in ("apt-get", "dnf") and os.geteuid() != 0:
+        command = ["sudo", *command]
+    error.do = f"Type this, then start again: {shlex.join(command)}"
+    if not _allowed(command, yes):
+        raise error
+    if manager == "apt-get":  # a fresh machine has no list of packages, an old one a list of vanished ones
+        run(
+            [*command[: command.index("apt-get")], "apt-get", "update", "-qq"],
+            "Fetching the list of packages",
+        )
+        if os.geteuid() == 0:
+            os.environ.setdefault("DEBIAN_FRONTEND", "noninteractive")
+    code, output = run(command, f"Installing {packages[manager]} (one to three minutes)")
+    if code:
+        last = next((line for line in reversed(output.splitlines()) if line.strip()), "it said nothing")
+        network = "Connect this machine to the internet and start again, or type this to see more: "
+        error.do = f"{manager} could not install it ({last.strip()}). {network}{shlex.join(command)}"
+        raise error
+
+
+def _allowed(command: Sequence[str], yes: bool) -> bool:
+    if command[0] == "winget":
+        return yes or _asked(command)
+    if command[0] != "sudo":
+        return True
+    if not shutil.which("sudo"):
+        return False
+    if subprocess.run(["sudo", "-n", "true"], capture_output=True).returncode == 0:
+        return True
+    return sys.stdin.isatty() and (yes or _asked(command)) and subprocess.run(["sudo", "-v"]).returncode == 0
+
+
+def _asked(command: Sequence[str]) -> bool:
+    if not sys.stdin.isatty():
+        return False
+    return input(f"May I run `{shlex.join(command)}`? [Y/n] ").strip().lower() in ("", "y", "yes")
+
+
+def install_rabbitmq(yes: bool = False) -> None:
+    """Install RabbitMQ with the platform's package manager; raises :class:`BrokerNotInstalledError`."""
+    error = BrokerNotInstalledError("There is no RabbitMQ and no Docker engine on this machine.")
+    link = "Install RabbitMQ (https://www.rabbitmq.com/docs/download) or Docker, then start again."
+    install(RABBITMQ, error, otherwise=link, yes=yes)
+
+
+def browser() -> str | None:
+    """Return the path of a Chromium or Chrome for the browser tests, or ``None``."""
+    return next(filter(None, map(shutil.which, BROWSER_PROGRAMS)), None)
+
+
+def install_browser(yes: bool = False) -> None:
+    """Install Chromium with the platform's package manager; raises :class:`SetupError`."""
+    error = SetupError("There is no Chromium for the browser tests.")
+    install(BROWSER, error, otherwise="Install Chromium or Chrome, then start again.", yes=yes)
