@@ -269,6 +269,8 @@ class Lab:
         deadline, last, since = time.monotonic() + timeout, None, 0.0
         with tqdm(total=1, desc="tasks", disable=not self.progress, leave=False, mininterval=0.1) as bar:
             while True:
+                for producer in self._producers:
+                    producer.check()
                 counts = self.ledger.counts()
                 left = counts.waiting + counts.in_flight
                 bar.total, bar.n = max(counts.published, 1), counts.published - left

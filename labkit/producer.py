@@ -11,7 +11,7 @@ import pika
 from pika.exceptions import AMQPError, NackError, UnroutableError
 
 from labkit.brokers.connection import connect, explain
-from labkit.errors import LabError, UsageError, WaitTimeoutError
+from labkit.errors import LabError, ResourceAlarmError, UsageError, WaitTimeoutError
 from labkit.ledger import Kind, Ledger
 from labkit.tasks import Task
 
@@ -61,7 +61,6 @@ class Producer(threading.Thread):
         self.exchange, self.mandatory, self.reconnect = exchange, mandatory, reconnect
         self.ledger = ledger if ledger is not None else Ledger()
         self.published = 0  # how many tasks it is through with
-        self.blocked = False  # the broker has stopped reading: its memory or disk runs low
         self.error: LabError | None = None
         self._parameters = parameters
         self._stopping = threading.Event()
@@ -76,21 +75,24 @@ class Producer(threading.Thread):
     def wait(self, timeout: float = 60) -> None:
         """Wait until everything is published.
 
-        WaitTimeoutError after ``timeout`` seconds; the producer's own error if it gave up.
+        WaitTimeoutError after ``timeout`` seconds; ResourceAlarmError if the broker blocks publishers because
+        its disk or memory runs low; the producer's own error if it gave up.
         """
-        self.join(timeout)
+        deadline = time.monotonic() + timeout
+        while self.is_alive() and time.monotonic() < deadline:
+            self.join(0.1)
+            self.check()
         if self.is_alive():
-            why = (
-                "the broker blocks publishers: its disk or memory runs low"
-                if self.blocked
-                else str(self.error or "")
-            )
             raise WaitTimeoutError(
-                f"{self.name} published {self.published} of {len(self.workload)} tasks in {timeout:g} s"
-                + (f" ({why})." if why else "."),
-                do="See `python3 -m labkit broker status`, or give it more time.",
+                f"{self.name} published {self.published} of {len(self.workload)} tasks in {timeout:g} s.",
+                do=str(self.error or "Give it more time, or publish fewer tasks."),
             )
         if self.error is not None:
+            raise self.error
+
+    def check(self) -> None:
+        """Raise ResourceAlarmError if the broker has refused to read from this producer for too long."""
+        if isinstance(self.error, ResourceAlarmError):
             raise self.error
 
     def run(self) -> None:
@@ -118,8 +120,6 @@ class Producer(threading.Thread):
 
     def _publish(self, connection: pika.BlockingConnection, due: float) -> float:
         """Publish what is left; returns when the next task would be due."""
-        connection.add_on_connection_blocked_callback(lambda *_: setattr(self, "blocked", True))
-        connection.add_on_connection_unblocked_callback(lambda *_: setattr(self, "blocked", False))
         channel = connection.channel()
         if self.confirms:
             channel.confirm_delivery()

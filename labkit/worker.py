@@ -95,6 +95,7 @@ class Worker(threading.Thread):
         self._connection: pika.BlockingConnection | None = None
         self._channel = None
         self._socket: socket.socket | None = None
+        self._attached = False  # between CONNECTED and DISCONNECTED in the ledger
         self._broken: Exception | None = None  # the connection is gone, and why
         self._buffer: deque = deque()  # delivered, and not yet started
         self._stopping = self._crashed = self._paused = False
@@ -198,6 +199,7 @@ class Worker(threading.Thread):
             channel.basic_qos(prefetch_count=self.prefetch)
         channel.add_on_cancel_callback(self._cancelled)
         self.ledger.record(Kind.CONNECTED, worker=self.name, note=self.ack)
+        self._attached = True
         channel.basic_consume(
             self.queue,
             self._delivered,
@@ -318,7 +320,9 @@ class Worker(threading.Thread):
 
     def _disconnected(self, error: Exception) -> None:
         self._close()
-        self.ledger.record(Kind.DISCONNECTED, worker=self.name, note=type(error).__name__)
+        if self._attached:
+            self.ledger.record(Kind.DISCONNECTED, worker=self.name, note=type(error).__name__)
+            self._attached = False
         self._buffer.clear()
         self.current = None
         self.error = error if isinstance(error, LabError) else explain(error, self._parameters)
