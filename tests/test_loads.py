@@ -216,7 +216,7 @@ def test_workers_on_other_queues_are_not_counted(bench, new_queue):
     other = new_queue("other")
     with brokers.connect(bench.broker.parameters("somebody else")) as connection:
         channel = connection.channel()
-        channel.queue_declare(other)
+        channel.queue_declare(other, durable=True)
         channel.basic_consume(other, lambda *_: None)
         bench.workers("ours")
         bench.shown("ours", "somebody else")
