@@ -10,6 +10,7 @@ import socket
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime, timezone
+from typing import TYPE_CHECKING
 
 import pika
 import psutil
@@ -22,9 +23,14 @@ from labkit.errors import LabError, QueueMissingError, UsageError, WaitTimeoutEr
 from labkit.ledger import Kind, Ledger, Outcome
 from labkit.loads import Loads, LoadSampler
 from labkit.producer import Producer
+from labkit.relay import Relay
 from labkit.run import Run
 from labkit.tasks import Task
 from labkit.worker import Worker
+
+if TYPE_CHECKING:
+    from labkit.compare import Comparison
+    from labkit.strategy import Strategy
 
 POLL = 0.02  # seconds between two looks at the ledger
 QUIET = 0.5  # seconds without any change after which nothing more will happen
@@ -79,6 +85,7 @@ class Lab:
         self.active: list[Worker] = []  # all workers of this experiment, the dead ones too
         self._producers: list[Producer] = []
         self._queues: list[str] = []  # in use in this experiment
+        self._relays: dict[float, Relay] = {}  # by their delay in seconds
         self._sampler: LoadSampler | None = None
 
     # --- where the broker is -----------------------------------------------------------------
@@ -161,30 +168,43 @@ class Lab:
         *,
         names: Sequence[str] | None = None,
         speed: float | Sequence[float] = 1.0,
+        priority: int | Sequence[int] | None = None,
+        distance: float = 0.0,
         timeout: float = CONSUMERS_LIMIT,
         **settings: object,
     ) -> list[Worker]:
         """Start workers on a queue; returns them when the *broker* shows that many more consumers.
 
-        They subscribe one after the other, so the first gets the first task. ``speed`` is one for all or one
-        each; ``settings`` are those of ``Worker``. WaitTimeoutError after ``timeout`` seconds; a worker's own
-        error (QueueMissingError, AccessRefusedError, …) if it cannot consume.
+        They subscribe one after the other, so the first gets the first task. ``speed`` and ``priority`` are one
+        for all or one each. With a ``distance`` in seconds, all that goes between them and the broker takes
+        so long each way. ``settings`` are those of ``Worker``. WaitTimeoutError after ``timeout`` seconds; a
+        worker's own error (QueueMissingError, AccessRefusedError, …) if it cannot consume.
         """
         if not isinstance(count, int) or count < 1:
             raise UsageError(f"The number of workers is {count!r}.", do="Use 1 or more.")
         speeds = [speed] * count if isinstance(speed, (int, float)) else list(speed)
         first = len(self.active) + 1
         names = list(names or (f"worker-{number}" for number in range(first, first + count)))
-        if len(speeds) != count or len(names) != count:
+        priorities = [priority] * count if priority is None or isinstance(priority, int) else list(priority)
+        if {len(speeds), len(names), len(priorities)} != {count}:
             raise UsageError(
-                f"{len(speeds)} speeds and {len(names)} names for {count} workers.", do="Give one each."
+                f"{len(speeds)} speeds, {len(names)} names and {len(priorities)} priorities for {count} workers.",
+                do="Give one each.",
             )
         self._use(queue)
         _, before = self.depth(queue)
         settings = {"seconds_per_dot": self.seconds_per_dot, **settings}
         started = [
-            Worker(self.parameters(name), queue, name=name, ledger=self.ledger, speed=pace, **settings)
-            for name, pace in zip(names, speeds, strict=True)
+            Worker(
+                self._parameters_at(distance, name),
+                queue,
+                name=name,
+                ledger=self.ledger,
+                speed=pace,
+                priority=first_served,
+                **settings,
+            )
+            for name, pace, first_served in zip(names, speeds, priorities, strict=True)
         ]
         self.active.extend(started)
         deadline = time.monotonic() + timeout
@@ -207,6 +227,13 @@ class Lab:
             self._sampler = LoadSampler(self.management, self._queues, self.ledger, depth=self.depth)
             self._sampler.start()
         return started
+
+    def _parameters_at(self, distance: float, name: str) -> pika.ConnectionParameters:
+        if not distance:
+            return self.parameters(name)
+        if distance not in self._relays:
+            self._relays[distance] = Relay(self.parameters(name), distance)
+        return self._relays[distance].parameters_to(self.parameters(name))
 
     def publish(
         self,
@@ -234,11 +261,30 @@ class Lab:
     # --- running -----------------------------------------------------------------------------
 
     def run(
-        self, workload: Iterable[Task], queue: str, *, name: str = "", timeout: float = 60, **settings
+        self,
+        workload: Iterable[Task],
+        queue: str,
+        *,
+        name: str = "",
+        timeout: float = 60,
+        loads: bool = True,
+        **settings: object,
     ) -> Run:
         """Publish the workload, wait until it is done, and return the run: ``publish`` and ``finish`` in one."""
         self.publish(queue, workload, wait=False, **settings)
-        return self.finish(name=name, timeout=timeout)
+        return self.finish(name=name, timeout=timeout, loads=loads)
+
+    def compare(
+        self,
+        strategies: Iterable[Strategy],
+        workload: Iterable[Task],
+        workers: int | Sequence[float] = 2,
+        **settings: object,
+    ) -> Comparison:
+        """Run every strategy on the same tasks, in turn; see ``labkit.compare.compare`` for the ``settings``."""
+        from labkit.compare import compare
+
+        return compare(self, strategies, workload, workers, **settings)
 
     def wait(self, condition: Callable[[], object], what: str, timeout: float = 30) -> None:
         """Wait until the condition holds; WaitTimeoutError with ``what`` was waited for after ``timeout`` seconds."""
@@ -248,16 +294,17 @@ class Lab:
                 raise WaitTimeoutError(f"Waited {timeout:g} s for this: {what}.", do=self._state())
             time.sleep(POLL)
 
-    def finish(self, *, name: str = "", timeout: float = 60) -> Run:
+    def finish(self, *, name: str = "", timeout: float = 60, loads: bool = True) -> Run:
         """Wait until nothing more can happen to any task, stop the workers, and return the run.
 
         That is when every task is done, or when the workers that are left have nothing to do. The broker's
-        figures are taken before the workers leave. A task that neither the broker nor a worker has is lost.
+        figures are taken before the workers leave, which takes about a second; not with ``loads=False``.
+        A task that neither the broker nor a worker has is lost.
         WaitTimeoutError after ``timeout`` seconds; the workers then go on.
         """
-        self._wait_until_settled(timeout)
+        self._wait_until_settled(timeout, name or "tasks")
         run = Run(name or self.lesson, self.ledger, Loads(), self._about())
-        if self._sampler is not None:
+        if self._sampler is not None and loads:
             run.loads = self._sampler.final()
         self._stop_all()
         if not any(load.delivered for who, load in run.loads.final.items() if who not in self.ledger.workers):
@@ -265,9 +312,9 @@ class Lab:
         self._begin()
         return run
 
-    def _wait_until_settled(self, timeout: float) -> None:
+    def _wait_until_settled(self, timeout: float, doing: str) -> None:
         deadline, last, since = time.monotonic() + timeout, None, 0.0
-        with tqdm(total=1, desc="tasks", disable=not self.progress, leave=False, mininterval=0.1) as bar:
+        with tqdm(total=1, desc=doing, disable=not self.progress, leave=False, mininterval=0.1) as bar:
             while True:
                 for producer in self._producers:
                     producer.check()
@@ -397,6 +444,8 @@ class Lab:
                 worker.join(GRACE)
         if self._sampler is not None:
             self._sampler.stop()
+        for relay in self._relays.values():
+            relay.close()
 
     def close(self) -> None:
         """Stop every worker and producer and delete the queues of this lesson. Harmless when repeated."""
