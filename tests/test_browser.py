@@ -1,0 +1,118 @@
+"""A lesson in JupyterLab, in a real browser: opened, run to its end, and looked at."""
+
+import os
+
+import pytest
+
+from labkit import machine
+from labkit.commands import start
+
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-dev-shm-usage",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+READY = 120_000  # milliseconds until JupyterLab shows a notebook with its kernel, on a busy machine
+RUN = 240_000  # milliseconds for a lesson of half a minute
+
+
+@pytest.fixture(scope="module")
+def jupyterlab():
+    """JupyterLab as ``labkit start`` runs it; gives its address."""
+    with start.jupyterlab(start.choose_port(None), browser=False) as (server, url):
+        start._wait_until_ready(server, url)
+        yield url
+
+
+@pytest.fixture(scope="module")
+def browser():
+    sync_api = pytest.importorskip("playwright.sync_api")
+    chromium = machine.browser()
+    if chromium is None:
+        if os.environ.get("CI"):
+            pytest.fail("There is no Chromium to test with.")
+        pytest.skip("There is no Chromium to test with.")
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=str(chromium), args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser):
+    page = browser.new_page(viewport={"width": 1280, "height": 720})
+    yield page
+    page.close()
+
+
+def open_notebook(page, url, name):
+    """Open a notebook and wait until its kernel is idle."""
+    page.goto(url.replace("00_start_here", name) + "&reset")  # without the tabs of the test before
+    page.locator(".jp-Notebook .jp-Cell").first.wait_for(timeout=READY)
+    page.locator('.jp-Notebook-ExecutionIndicator[data-status="idle"]').first.wait_for(timeout=READY)
+
+
+def run_all(page):
+    """Run → Run All Cells, and wait for the last code cell to have a number."""
+    page.locator(".jp-Notebook").first.click(position={"x": 5, "y": 5})
+    page.get_by_role("menuitem", name="Run", exact=True).click()
+    page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+
+
+def scroll_through(page, until):
+    """Cells out of sight may not be rendered: look at them all, from the top, until the condition holds."""
+    page.evaluate("document.querySelector('.jp-WindowedPanel-outer').scrollTop = 0")
+    for _ in range(200):
+        page.wait_for_timeout(50)
+        until()
+        moved = page.evaluate(
+            "() => { const e = document.querySelector('.jp-WindowedPanel-outer'); const before = e.scrollTop;"
+            " e.scrollTop += 500; return e.scrollTop > before }"
+        )
+        if not moved:
+            return
+
+
+@pytest.mark.timeout(600)
+def test_lesson_01_runs_in_jupyterlab_and_shows_its_charts(page, jupyterlab, broker):
+    open_notebook(page, jupyterlab, "01_round_robin")
+    run_all(page)
+    page.wait_for_function(  # the last cell is a code cell: it has a number when everything has run
+        "() => { const prompts = [...document.querySelectorAll('.jp-CodeCell .jp-InputPrompt')];"
+        " return prompts.length && /\\[\\d+\\]/.test(prompts[prompts.length - 1].textContent) }",
+        timeout=RUN,
+    )
+
+    seen = {"charts": set(), "predictions": 0, "errors": [], "reveals": 0}
+
+    def look():
+        for picture in page.locator(".jp-OutputArea img").all():
+            seen["charts"].add(picture.get_attribute("alt"))
+        seen["predictions"] = max(seen["predictions"], page.locator(".labkit-choice button").count())
+        seen["reveals"] = max(seen["reveals"], page.get_by_text("What happened").count())
+        seen["errors"] += page.locator(
+            ".jp-OutputArea [data-mime-type='application/vnd.jupyter.error']"
+        ).all_inner_texts()
+        seen["errors"] += page.get_by_text("Error displaying widget").all_inner_texts()
+
+    scroll_through(page, look)
+    assert seen["errors"] == []
+    assert len(seen["charts"]) >= 5
+    assert all(seen["charts"])  # each picture says in words what is to be seen on it
+    assert seen["predictions"] >= 4
+    assert seen["reveals"] >= 1
+
+
+@pytest.mark.timeout(600)
+def test_pressing_a_button_of_a_prediction_reaches_the_kernel(page, jupyterlab, broker):
+    open_notebook(page, jupyterlab, "00_start_here")
+    run_all(page)
+    button = page.get_by_role("button", name="a dictionary")
+    scroll_through(page, lambda: None if button.count() == 0 else button.first.scroll_into_view_if_needed())
+    button.first.click(timeout=RUN)
+    page.get_by_text("Your prediction: a dictionary").wait_for(timeout=RUN)
