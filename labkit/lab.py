@@ -7,6 +7,7 @@ import contextlib
 import hashlib
 import os
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime, timezone
@@ -37,6 +38,8 @@ QUIET = 0.5  # seconds without any change after which nothing more will happen
 REQUEUE_LIMIT = 2.0  # seconds the broker gets to put back what a lost worker had
 GRACE = 1.0  # seconds in which workers may finish their task when everything is cleared away
 CONSUMERS_LIMIT = 15.0  # seconds until the broker must show new workers
+PATIENCE = 600.0  # seconds that somebody else has for restarting a remote broker
+WATCH_LIMIT = 15.0  # seconds that the look-out for the broker may take to begin, and to end
 
 _open: dict[str, Lab] = {}  # by lesson: a second Lab of the same name in one kernel replaces the first
 
@@ -79,8 +82,12 @@ class Lab:
         _open[lesson] = self
         self._clear_leftovers()
 
+    def begin(self) -> None:
+        """Start a new experiment: a fresh ledger, no workers, no queues in use. Queues keep what is in them."""
+        self._stop_all()
+        self._begin()
+
     def _begin(self) -> None:
-        """A fresh experiment."""
         self.ledger = Ledger()
         self.active: list[Worker] = []  # all workers of this experiment, the dead ones too
         self._producers: list[Producer] = []
@@ -138,8 +145,7 @@ class Lab:
             raise UsageError(f"The queue's type is {type!r}.", do="Use 'classic' or 'quorum'.")
         full = self.name(name)
         if full in self._queues:
-            self._stop_all()
-            self._begin()
+            self.begin()
         if type == "quorum":
             arguments = {"x-queue-type": "quorum", **(arguments or {})}
         with self.channel() as channel:
@@ -401,34 +407,38 @@ class Lab:
 
     # --- the broker's life -------------------------------------------------------------------
 
-    def restart_broker(self, timeout: float = 90) -> float:
+    def restart_broker(self, timeout: float | None = None) -> float:
         """Restart the broker gracefully and return the seconds it was away.
 
-        A remote broker is somebody else's to restart: this waits for them.
+        A remote broker is somebody else's to restart: this waits for them. ``timeout`` is in seconds (default:
+        90, and 600 for somebody else); WaitTimeoutError or BrokerStartError then.
         """
-        return self._down_and_up(self.broker.restart, timeout)
+        return self._down_and_up(self.broker.restart, timeout, "restart it")
 
-    def kill_broker(self, timeout: float = 90) -> float:
-        """End the broker with SIGKILL, start it again, and return the seconds it was away."""
+    def kill_broker(self, timeout: float | None = None) -> float:
+        """End the broker with SIGKILL, start it again, and return the seconds it was away.
+
+        For a remote broker and ``timeout`` see ``restart_broker``.
+        """
 
         def kill_and_start(*, timeout: float, say: Callable) -> None:
             self.broker.kill(say=say)
             self.broker.start(timeout=timeout, say=say)
 
-        return self._down_and_up(kill_and_start, timeout)
+        return self._down_and_up(kill_and_start, timeout, "kill it (SIGKILL) and start it again")
 
-    def _down_and_up(self, act: Callable, timeout: float) -> float:
-        before = time.monotonic()
-        self.ledger.record(Kind.BROKER_DOWN)
+    def _down_and_up(self, act: Callable, timeout: float | None, what: str) -> float:
+        watch = _Watch(self.parameters(f"lab {self.lesson} watch"), self.ledger)
+        watch.start()
         try:
             if self.broker.can_restart:
-                act(timeout=timeout, say=self._say)
+                act(timeout=timeout or brokers.START_TIMEOUT, say=self._say)
             else:
-                self._say("This broker is not ours to restart: ask whoever runs it to do so now. Waiting …")
-                self.broker.wait_for_restart(timeout)
+                self._say(f"This broker is somebody else's: ask whoever runs it to {what} now. Waiting …")
+                self.broker.wait_for_restart(timeout or PATIENCE)
         finally:
-            self.ledger.record(Kind.BROKER_UP)
-        return time.monotonic() - before
+            watch.stop()
+        return watch.away
 
     # --- clearing away -----------------------------------------------------------------------
 
@@ -481,6 +491,60 @@ class Lab:
             f"Lesson {self.lesson} on RabbitMQ {self._overview.rabbitmq_version} at {self.broker.address()}"
             f" ({self.broker.kind}); management page {self.broker.management_url}"
         )
+
+
+class _Watch(threading.Thread):
+    """Notes in the ledger when connections to the broker break, and when they can be made again."""
+
+    def __init__(self, parameters: pika.ConnectionParameters, ledger: Ledger) -> None:
+        super().__init__(name="watch", daemon=True)
+        self.away = 0.0  # seconds, in all
+        self._parameters, self._ledger = parameters, ledger
+        self._watching, self._over = threading.Event(), threading.Event()
+        self._since: float | None = None  # when it was last seen to go (monotonic)
+
+    def start(self) -> None:
+        """Returns when it watches, or has seen that the broker is away."""
+        super().start()
+        self._watching.wait(WATCH_LIMIT)
+
+    def stop(self) -> None:
+        """Look once more, and end."""
+        self._over.set()
+        self.join(WATCH_LIMIT)
+
+    def run(self) -> None:
+        while True:
+            last = self._over.is_set()
+            try:
+                connection = connect(self._parameters)
+            except LabError:
+                self._down()
+                if last:
+                    return
+                self._over.wait(POLL)
+                continue
+            self._up()
+            try:
+                while not self._over.is_set():
+                    connection.process_data_events(0.2)
+                connection.close()
+                return
+            except AMQPError:
+                self._down()
+
+    def _down(self) -> None:
+        if self._since is None:
+            self._since = time.monotonic()
+            self._ledger.record(Kind.BROKER_DOWN)
+        self._watching.set()
+
+    def _up(self) -> None:
+        if self._since is not None:
+            self.away += time.monotonic() - self._since
+            self._since = None
+            self._ledger.record(Kind.BROKER_UP)
+        self._watching.set()
 
 
 def _owner() -> str:

@@ -97,7 +97,6 @@ class Producer(threading.Thread):
 
     def run(self) -> None:
         delay = FIRST_DELAY
-        due = time.perf_counter()
         while self.published < len(self.workload) and not self._stopping.is_set():
             try:
                 connection = connect(self._parameters)
@@ -105,7 +104,8 @@ class Producer(threading.Thread):
                 self.error = error
             else:
                 try:
-                    due = self._publish(connection, due)
+                    # A source that was cut off goes on at its own pace: it does not hurry to catch up.
+                    self._publish(connection, time.perf_counter())
                     connection.close()
                     self.error = None
                     continue
@@ -118,8 +118,8 @@ class Producer(threading.Thread):
             self._stopping.wait(delay)
             delay = min(delay * 2, LAST_DELAY)
 
-    def _publish(self, connection: pika.BlockingConnection, due: float) -> float:
-        """Publish what is left; returns when the next task would be due."""
+    def _publish(self, connection: pika.BlockingConnection, due: float) -> None:
+        """Publish what is left, the first of it at ``due`` at the earliest."""
         channel = connection.channel()
         if self.confirms:
             channel.confirm_delivery()
@@ -144,7 +144,6 @@ class Producer(threading.Thread):
                 if self.confirms:
                     record(Kind.CONFIRMED, task.id)
             self.published += 1
-        return due
 
     def _wait_until(self, due: float, connection: pika.BlockingConnection) -> None:
         while (left := due - time.perf_counter()) > 0 and not self._stopping.is_set():
