@@ -102,6 +102,7 @@ def test_lesson_01_runs_in_jupyterlab_and_shows_its_charts(page, jupyterlab, bro
 
     scroll_through(page, look)
     assert seen["errors"] == []
+    assert page.get_by_text("Jupyter news").count() == 0  # nothing to answer before one may begin
     assert len(seen["charts"]) >= 5
     assert all(seen["charts"])  # each picture says in words what is to be seen on it
     assert seen["predictions"] >= 4

@@ -83,6 +83,10 @@ def jupyterlab(port: int, browser: bool) -> Iterator[tuple[subprocess.Popen, str
     token = secrets.token_hex(24)
     settings = home / "labconfig"
     settings.mkdir(exist_ok=True)
+    quiet = home / "settings" / "@jupyterlab" / "apputils-extension" / "notification.jupyterlab-settings"
+    if not quiet.exists():  # the browser asks about news unless the answer is known
+        quiet.parent.mkdir(parents=True, exist_ok=True)
+        quiet.write_text(json.dumps({"fetchNews": "false", "checkForUpdates": False}))
     # What is configured elsewhere on this machine (passwords, kernels, a workspace left open) stays outside.
     environment = {
         **{name: value for name, value in os.environ.items() if name != "JUPYTER_PATH"},
