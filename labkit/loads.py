@@ -474,7 +474,7 @@ def natural(name: str) -> list[tuple[int, int, str]]:
 
 
 def _count(number: int, what: str) -> str:
-    return f"{number} {_NOUNS[what][number != 1]}"
+    return f"{number:,} {_NOUNS[what][number != 1]}"
 
 
 def _tell(rows: list[Difference]) -> str:
@@ -483,7 +483,7 @@ def _tell(rows: list[Difference]) -> str:
         difference = abs(row.broker - row.ledger)
         word = "fewer" if row.broker < row.ledger else "more"
         noun = _NOUNS[row.what][difference != 1]
-        parts.append(f"{difference} {word} {noun} for {row.worker} ({row.why})")
+        parts.append(f"{difference:,} {word} {noun} for {row.worker} ({row.why})")
     more = f"; and {len(rows) - 3} more differences" if len(rows) > 3 else ""
     return f"Compared with the ledger, the broker counted {'; '.join(parts)}{more}."
 
@@ -500,13 +500,13 @@ def _agreement(expected: Mapping[str, Load], strangers: list[Load]) -> str:
     else:
         parts.append(_count(acknowledged, "acknowledged"))
         if automatic:
-            parts.append(f"{automatic} acknowledged automatically")
+            parts.append(f"{automatic:,} acknowledged automatically")
     redelivered = sum(load.redelivered for load in expected.values())
     if redelivered:
         parts.append(_count(redelivered, "redelivered"))
     sentence = f"Broker and ledger agree: {_listed(parts)}."
     if strangers:
-        others = _listed([f"{load.worker} {load.delivered}" for load in strangers])
+        others = _listed([f"{load.worker} {load.delivered:,}" for load in strangers])
         sentence += f" Beside them the broker counted workers of other programs: {others}."
     return sentence
 

@@ -1,0 +1,16 @@
+"""Pictures of a run, for a projector: each is one call, and says in a sentence what is seen.
+
+``loads``       what the broker counted for every worker
+``timeline``    who worked on what, and when
+``backlog``     what waited, and what was unacknowledged
+``comparison``  strategies side by side
+``survival``    what outlived a broker's death
+
+Each returns a ``Chart``, which shows itself in a notebook; ``savefig`` writes it to a file.
+"""
+
+from labkit.charts.bars import loads
+from labkit.charts.chart import Chart
+from labkit.charts.gantt import timeline
+
+__all__ = ["Chart", "loads", "timeline"]
