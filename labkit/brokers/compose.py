@@ -20,6 +20,7 @@ CLUSTER = "rabbit@rabbitmq-lab"  # how the container of compose.yaml introduces 
 DEFAULT_PROJECT = "rabbitmq-lab"
 DEFAULT_IMAGE = "rabbitmq:4.3-management"
 OLDEST_COMPOSE = (2, 23, 1)  # the first that takes the configuration inline
+UP_ATTEMPTS = 3
 PULL_TIMEOUT = 900.0  # seconds; the image is about 100 MB
 # Of compose.yaml's variables: the usual port of each, and the container's own.
 PORTS = {
@@ -133,7 +134,6 @@ class Compose(Broker):
                 say("The RabbitMQ container was killed (SIGKILL).")
 
     def _start(self, timeout: float, say: Say) -> None:
-        began = time.monotonic()
         container = self._container(running=True)
         if container:  # perhaps by hand, on other ports than ours
             self._remember(started=True, ports=_published(container))
@@ -141,15 +141,29 @@ class Compose(Broker):
             return
         self.fetch_image(say=say)
         began = time.monotonic()
-        self._remember(ports=self._choose_ports(say), comes_back=True)
         say(f"Starting {self.image} with Docker Compose ...")
+        for attempt in range(1, UP_ATTEMPTS + 1):
+            self._remember(ports=self._choose_ports(say), comes_back=True)
+            try:
+                self._up(timeout)
+                break
+            except PortTakenError:  # between our look and Docker's
+                if attempt == UP_ATTEMPTS:
+                    raise
+        self.wait_ready(max(1.0, began + timeout - time.monotonic()))
+        self._remember(started=True)
+        say(f"RabbitMQ answers at {self.address()} ({time.monotonic() - began:.0f} s).")
+
+    def _up(self, timeout: float) -> None:
+        limit = f"{max(1.0, timeout):.0f}"
         try:
             self._compose(
-                "up", "--detach", "--wait", "--wait-timeout", f"{timeout:.0f}", timeout=timeout + 30
+                "up", "--detach", "--wait", "--wait-timeout", limit, timeout=timeout + ENGINE_TIMEOUT
             )
-            self.wait_ready(max(1.0, began + timeout - time.monotonic()))
-        except EngineError as error:
+        except BaseException as error:  # Ctrl-C as well
             self._remember(comes_back=False)
+            if not isinstance(error, EngineError):
+                raise
             text = str(error.__cause__ or error)
             if "already allocated" in text or "address already in use" in text:
                 raise PortTakenError(
@@ -161,8 +175,6 @@ class Compose(Broker):
                 f"The end of its log:\n{self._last_words()}",
                 do="If it has data of a newer RabbitMQ: `docker compose down --volumes` throws that away.",
             ) from error
-        self._remember(started=True)
-        say(f"RabbitMQ answers at {self.address()} ({time.monotonic() - began:.0f} s).")
 
     def _last_words(self) -> str:
         try:

@@ -82,6 +82,7 @@ def environment(here: Path, ports: dict[str, int]) -> dict[str, str]:
         "RABBITMQ_CONF_ENV_FILE": str(here / "no-environment.conf"),
         "ERL_EPMD_PORT": str(ports["epmd"]),
         "ERL_EPMD_ADDRESS": state.LOOPBACK,
+        "ERL_CRASH_DUMP_SECONDS": "0",  # none
         "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": loopback_only,
         "RABBITMQ_CTL_ERL_ARGS": loopback_only,
         # The start script then becomes the Erlang process instead of staying as its parent.

@@ -13,6 +13,7 @@ import pika
 import pika.exceptions
 import pika.frame
 import pika.spec
+from pika.adapters.utils.connection_workflow import AMQPConnectorException
 
 from labkit.errors import (
     AccessRefusedError,
@@ -27,6 +28,8 @@ from labkit.errors import (
     VirtualHostError,
 )
 
+AMQP_HELLO = b"AMQP\x00\x00\x09\x01"
+HTTP_HELLO = b"HEAD / HTTP/1.0\r\n\r\n"
 PROBE_TIMEOUT = 3.0  # seconds that a broker gets to say hello
 
 
@@ -39,7 +42,7 @@ def connect(parameters: pika.connection.Parameters) -> pika.BlockingConnection:
     quiet_pika()
     try:
         return pika.BlockingConnection(parameters)
-    except (pika.exceptions.AMQPError, OSError) as error:
+    except (pika.exceptions.AMQPError, AMQPConnectorException, OSError) as error:
         raise explain(error, parameters) from error
 
 
@@ -139,6 +142,8 @@ def _unreachable(root: BaseException, parameters: pika.connection.Parameters | N
         answer = first_bytes(parameters)
         if answer is None:
             return BrokerDownError(f"No broker answers at {where}.", do=_start_hint())
+        if not answer:  # a web server may wait for more of what it takes for a request
+            answer = first_bytes(parameters, hello=HTTP_HELLO) or b""
         if answer[:2] == b"\x15\x03":
             return BrokerDownError(
                 f"{where} wants an encrypted connection (TLS).",
@@ -158,8 +163,10 @@ def _unreachable(root: BaseException, parameters: pika.connection.Parameters | N
     return BrokerDownError(f"The broker at {where} ended the connection while it was made.", do=_start_hint())
 
 
-def first_bytes(parameters: pika.connection.Parameters, *, timeout: float = PROBE_TIMEOUT) -> bytes | None:
-    """What answers to an AMQP greeting: its first bytes, ``b""`` for silence, None where nobody listens."""
+def first_bytes(
+    parameters: pika.connection.Parameters, *, hello: bytes = AMQP_HELLO, timeout: float = PROBE_TIMEOUT
+) -> bytes | None:
+    """What answers to a greeting: its first bytes, ``b""`` for silence, None where nobody listens."""
     deadline = time.monotonic() + timeout
     try:
         plain = socket.create_connection((parameters.host, parameters.port), timeout=timeout)
@@ -168,7 +175,7 @@ def first_bytes(parameters: pika.connection.Parameters, *, timeout: float = PROB
     answer = b""
     try:
         with _encrypted(plain, parameters) as probe:
-            probe.sendall(b"AMQP\x00\x00\x09\x01")
+            probe.sendall(hello)
             # An AMQP frame says how long it is; of anything else the beginning tells what it is.
             while len(answer) < 8 or (
                 answer[:1] == b"\x01" and len(answer) < int.from_bytes(answer[3:7], "big") + 8
@@ -214,14 +221,15 @@ def greeting(parameters: pika.connection.Parameters, *, timeout: float = PROBE_T
 
 
 def check_publishing(connection: pika.BlockingConnection) -> None:
-    """Publishes a message that goes nowhere; raises ResourceAlarmError if the broker blocks publishers.
+    """Publishes to no queue at all; raises ResourceAlarmError if the broker blocks publishers.
 
     The connection's ``blocked_connection_timeout`` is how long (seconds) it may be blocked until then.
     """
     try:
         channel = connection.channel()
         channel.confirm_delivery()
-        channel.basic_publish("", f"labkit-nowhere-{os.getpid()}", b"")
+        for _ in range(2):  # a broker short of disk or memory still takes the first message, and then blocks
+            channel.basic_publish("", f"labkit-nowhere-{os.getpid()}", b"")
         channel.close()
     except pika.exceptions.AMQPError as error:
         raise explain(error) from error

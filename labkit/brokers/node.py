@@ -12,14 +12,23 @@ from pathlib import Path
 import psutil
 
 from labkit.brokers import START_TIMEOUT, Broker, Say, config, processes, programs, state
-from labkit.errors import BrokerDownError, BrokerError, BrokerStartError, PortTakenError
+from labkit.errors import BrokerError, BrokerStartError, PortTakenError
 
-# The usual port of each; the next free one above it is taken. Those of epmd and of the Erlang distribution
-# are not RabbitMQ's own (4369, 25672), so that a RabbitMQ of the whole machine finds its ports free.
+# The usual port of each, or all of them some steps higher. Those of epmd and of the Erlang distribution are not
+# RabbitMQ's own (4369, 25672), so that a RabbitMQ of the whole machine finds its ports free.
 FIRST_PORTS = {"amqp": 5672, "management": 15672, "prometheus": 15692, "distribution": 26672, "epmd": 14369}
+# Management's and Prometheus's ports are 20 apart: every other 20 steps are left out.
+SLOTS = [number for number in range(400) if number % 40 < 20]
 VARIABLES = {"amqp": "LABKIT_AMQP_PORT", "management": "LABKIT_MANAGEMENT_PORT"}
-BOOT_ATTEMPTS = 3  # another program may take a port between our choosing it and RabbitMQ's opening it
+BOOT_ATTEMPTS = 3
+EPMD_TIMEOUT = 5.0  # seconds that it gets to open its port
 PORTS_RELEASED = 5.0  # seconds at most until the ports of an ended process are free again
+LAST_WORDS = 15  # lines of output that an error quotes
+LONGEST_LINE = 300  # characters of each
+
+
+def _slot(number: int) -> dict[str, int]:
+    return {name: first + number for name, first in FIRST_PORTS.items()}
 
 
 class Node(Broker):
@@ -31,7 +40,7 @@ class Node(Broker):
         """``root`` is where ``.labkit`` is (default: ``LABKIT_HOME``, or the checkout)."""
         self.directory = state.state_directory(root) / "node"
         self._state_file = self.directory / "state.json"
-        self._child: subprocess.Popen | None = None
+        self._printed = self.directory / "log" / "printed.log"
 
     @property
     def amqp_url(self) -> str:
@@ -56,13 +65,12 @@ class Node(Broker):
         return None if process is None else max(0.0, time.time() - process.create_time())
 
     def logs(self, lines: int = 100) -> str:
-        """The end of RabbitMQ's own log, or of what it printed if it never came that far."""
-        for name in ("rabbit.log", "printed.log"):
-            with contextlib.suppress(OSError):
-                text = (self.directory / "log" / name).read_text(encoding="utf-8", errors="replace")
-                if text.strip():
-                    return "\n".join(text.splitlines()[-lines:])
-        return ""
+        """The end of RabbitMQ's own log, or of what it printed when it did not come that far."""
+        found = [log for log in (self._printed, self.directory / "log" / "rabbit.log") if log.is_file()]
+        found.sort(key=lambda log: log.stat().st_mtime)
+        if not found:
+            return ""
+        return "\n".join(found[-1].read_text(encoding="utf-8", errors="replace").splitlines()[-lines:])
 
     def start(self, *, timeout: float = START_TIMEOUT, say: Say = print) -> None:
         """Starts the node unless it runs already.
@@ -136,103 +144,118 @@ class Node(Broker):
 
     def _process(self, name: str = "broker") -> psutil.Process | None:
         """The live process that the state speaks of; None for a dead one or another one with its number."""
-        if self._child is not None:
-            self._child.poll()  # a child that has ended stays a zombie until it is asked for
         return processes.alive(state.read(self._state_file).get(name))
 
     # ---- starting -----------------------------------------------------------------------------
 
     def _start(self, timeout: float, say: Say) -> None:
         began = time.monotonic()
-        if self._process() is not None:
-            self._wait_booted(began + timeout)  # it runs, or another process is just starting it
+        if self._process() is not None:  # it runs, or another process is just starting it
+            self._wait_booted(began + timeout)
             return
         program = self.require_program()
         say(f"Starting RabbitMQ {program.version_text} as a private node ...")
-        for attempt in range(1, BOOT_ATTEMPTS + 1):
-            self._end_helpers()
-            ports = self._choose_ports(say)
+        self._end_helpers()
+        lost: list[dict[str, int]] = []
+        while True:
+            ports = self._claim_ports(lost, say)
             try:
                 self._boot(program, ports, began + timeout)
                 break
-            except BrokerStartError:
-                taken = [name for name, port in ports.items() if not state.port_free(port)]
-                if attempt == BOOT_ATTEMPTS or not taken:
+            except BrokerStartError as error:
+                # Another program can take a port in the seconds between our look and RabbitMQ's.
+                lost.append(ports)
+                if "eaddrinuse" not in str(error) or len(lost) == BOOT_ATTEMPTS:
                     raise
         say(f"RabbitMQ answers at {self.address()} ({time.monotonic() - began:.0f} s).")
 
-    def _choose_ports(self, say: Say) -> dict[str, int]:
-        kept = self._ports()
-        chosen: dict[str, int] = {}
-        for name, first in FIRST_PORTS.items():
-            wanted = state.wanted_port(VARIABLES.get(name, ""))
-            port = wanted or kept[name]
+    def _claim_ports(self, lost: list[dict[str, int]], say: Say) -> dict[str, int]:
+        """Chooses ports that are all free, and starts epmd on its one, which keeps other labs off the rest."""
+        wanted = {name: port for name in VARIABLES if (port := state.wanted_port(VARIABLES[name]))}
+        for name, port in wanted.items():
             if not state.port_free(port):
-                if wanted:
-                    raise PortTakenError(
-                        f"Port {wanted} of {VARIABLES[name]} is taken by another program.",
-                        do=f"Close that program, or set {VARIABLES[name]} to another port, or unset it.",
-                    )
-                port = state.free_port(first, but=set(chosen.values()))
-                if name in VARIABLES:
-                    say(f"Port {kept[name]} is taken by another program; this broker takes {port}.")
-            chosen[name] = port
-        return chosen
+                raise PortTakenError(
+                    f"Port {port} of {VARIABLES[name]} is taken by another program.",
+                    do=f"Close that program, or set {VARIABLES[name]} to another port, or unset it.",
+                )
+        kept = self._ports()
+        for ports in (kept | wanted, *(_slot(number) | wanted for number in SLOTS)):
+            if ports not in lost and all(map(state.port_free, ports.values())) and self._start_epmd(ports):
+                for name in VARIABLES:
+                    if ports[name] != kept[name] and name not in wanted:
+                        say(f"Port {kept[name]} is not free; this broker takes {ports[name]}.")
+                return ports
+        raise PortTakenError(
+            f"None of the ports from {FIRST_PORTS['amqp']} on is free together with those that belong to it.",
+            do="Close the programs that listen there, and try again.",
+        )
+
+    def _start_epmd(self, ports: dict[str, int]) -> bool:
+        """Starts Erlang's port mapper ourselves, so that it is ours alone and known; whether it has its port."""
+        program = programs.find_epmd()
+        if program is None:
+            state.write(self._state_file, {"ports": ports, "comes_back": True})
+            return True  # Erlang starts one by itself
+        self.directory.mkdir(parents=True, exist_ok=True)
+        epmd = processes.spawn(
+            [str(program)],
+            environment=config.environment(self.directory, ports),
+            directory=self.directory,
+        )
+        if not processes.wait_listening(epmd, ports["epmd"], timeout=EPMD_TIMEOUT):
+            return False
+        epmd_known = processes.identity(epmd.pid)
+        state.write(self._state_file, {"ports": ports, "epmd": epmd_known, "comes_back": True})
+        return True
 
     def _boot(self, program: programs.RabbitMQ, ports: dict[str, int], deadline: float) -> None:
         config.write_files(self.directory, ports)
-        remembered: dict = {"ports": ports, "version": program.version_text}
-        environment = config.environment(self.directory, ports)
-        epmd = self._start_epmd(environment)
-        if epmd:
-            remembered["epmd"] = processes.identity(epmd)
-            state.write(self._state_file, remembered)
         try:
-            with (self.directory / "log" / "printed.log").open("wb") as printed:
-                self._child = processes.spawn(
-                    [str(program.server)], environment=environment, directory=self.directory, output=printed
+            with self._printed.open("wb") as printed:
+                child = processes.spawn(
+                    [str(program.server)],
+                    environment=config.environment(self.directory, ports),
+                    directory=self.directory,
+                    output=printed,
                 )
-        except OSError as error:
-            raise BrokerStartError(f"RabbitMQ could not be started: {error}.") from error
-        remembered["broker"] = processes.identity(self._child.pid)
-        state.write(self._state_file, remembered)
-        try:
+            started = {"broker": processes.identity(child.pid), "comes_back": False}
+            state.write(self._state_file, state.read(self._state_file) | started)
             self._wait_booted(deadline)
-        except BaseException:  # Ctrl-C as well: a broker that is half up is of use to nobody
-            self._end_child()
+        except BaseException as error:  # Ctrl-C as well: a broker that is half up is of use to nobody
+            process = self._process()
+            if process is not None:
+                processes.kill(process)
+                self._wait_ended(process, PORTS_RELEASED)
+            self._end_helpers()
+            self._forget()
+            if isinstance(error, OSError):
+                raise BrokerStartError(f"RabbitMQ could not be started: {error}.") from error
             raise
 
     def _wait_booted(self, deadline: float) -> None:
         while True:
             if self._process() is None:
                 raise BrokerStartError(
-                    f"RabbitMQ ended while it was starting. The end of its log:\n{self._why()}",
-                    do="Mend what the log says, or move .labkit/node away to start with an empty broker.",
+                    f"RabbitMQ ended while it was starting. It said:\n{self._last_words()}",
+                    do="Mend what it says, or move .labkit/node away to start with an empty broker.",
                 )
-            with contextlib.suppress(BrokerDownError):
-                if self.greeting() is not None:
-                    self.wait_ready(max(1.0, deadline - time.monotonic()))
-                    return
+            if self.greeting() is not None:
+                self.wait_ready(max(1.0, deadline - time.monotonic()))
+                return
             if time.monotonic() > deadline:
                 raise BrokerStartError(
-                    f"RabbitMQ did not answer in time at {self.address()}. Its last words:\n{self._why()}",
+                    f"RabbitMQ did not answer in time at {self.address()}. It said:\n{self._last_words()}",
                     do="Try again (a very busy machine needs longer), after `python3 -m labkit broker kill`.",
                 )
             time.sleep(0.05)
 
-    def _why(self) -> str:
-        printed = self.directory / "log" / "printed.log"
+    def _last_words(self) -> str:
+        """Of what a failing RabbitMQ prints, the end of what comes before the reports of the crash."""
+        text = ""
         with contextlib.suppress(OSError):
-            text = printed.read_text(encoding="utf-8", errors="replace").strip()
-            return "\n".join(text.splitlines()[-15:]) or self.logs(15)
-        return self.logs(15)
-
-    def _start_epmd(self, environment: dict[str, str]) -> int | None:
-        """Starts Erlang's port mapper ourselves, so that its process id is known and it is ours alone."""
-        program = programs.find_epmd()
-        if program is None:
-            return None  # Erlang starts one by itself
-        return processes.spawn([str(program)], environment=environment, directory=self.directory).pid
+            text = self._printed.read_text(encoding="utf-8", errors="replace")
+        lines = text.partition("BOOT FAILED")[0].strip().splitlines()
+        return "\n".join(line[:LONGEST_LINE] for line in lines[-LAST_WORDS:]) or "(nothing)"
 
     # ---- stopping -----------------------------------------------------------------------------
 
@@ -264,16 +287,6 @@ class Node(Broker):
         ports = [port for name, port in self._ports().items() if name != "epmd"]
         while time.monotonic() < deadline and not all(map(state.port_free, ports)):
             time.sleep(0.02)
-
-    def _end_child(self) -> None:
-        process = self._process()
-        if process is not None:
-            processes.kill(process)
-        if self._child is not None:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self._child.wait(10)
-        self._end_helpers()
-        self._forget()
 
     def _end_helpers(self) -> None:
         """Ends the node's epmd, and what is left of a start that was killed before it could note it."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
@@ -12,6 +13,7 @@ from typing import IO
 import psutil
 
 CREATE_TIME_SLACK = 2.0  # seconds by which a process's start may be reported differently after a clock change
+_children: list[subprocess.Popen] = []  # one that has ended stays a zombie until it is asked for
 
 
 def spawn(
@@ -26,7 +28,7 @@ def spawn(
         apart: dict = {"creationflags": subprocess.DETACHED_PROCESS | subprocess.CREATE_NEW_PROCESS_GROUP}
     else:
         apart = {"start_new_session": True}
-    return subprocess.Popen(
+    child = subprocess.Popen(
         command,
         env=environment,
         cwd=directory,
@@ -35,6 +37,24 @@ def spawn(
         stderr=subprocess.STDOUT,
         **apart,
     )
+    _children.append(child)
+    return child
+
+
+def wait_listening(child: subprocess.Popen, port: int, *, timeout: float) -> bool:
+    """Whether ``child`` itself listens on ``port`` within ``timeout`` seconds."""
+    deadline = time.monotonic() + timeout
+    while child.poll() is None and time.monotonic() < deadline:
+        with contextlib.suppress(psutil.Error):
+            if any(
+                entry.laddr.port == port and entry.status == psutil.CONN_LISTEN
+                for entry in psutil.Process(child.pid).net_connections(kind="inet")
+            ):
+                return True
+        time.sleep(0.01)
+    if child.poll() is None:
+        child.kill()
+    return False
 
 
 def identity(pid: int) -> dict:
@@ -47,6 +67,7 @@ def identity(pid: int) -> dict:
 
 def alive(known: object) -> psutil.Process | None:
     """The process that ``identity()`` described; None if it ended, whoever has its number now."""
+    _children[:] = [child for child in _children if child.poll() is None]
     try:
         process = psutil.Process(int(known["pid"]))
         same = abs(process.create_time() - float(known["created"])) < CREATE_TIME_SLACK
