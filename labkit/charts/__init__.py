@@ -5,6 +5,7 @@
 ``backlog``     what waited, and what was unacknowledged
 ``comparison``  strategies side by side
 ``survival``    what outlived a broker's death
+``sweep``       a prefetch for long tasks and for tiny ones: both sides of the trade
 
 Each returns a ``Chart``, which shows itself in a notebook; ``savefig`` writes it to a file.
 """
@@ -12,5 +13,6 @@ Each returns a ``Chart``, which shows itself in a notebook; ``savefig`` writes i
 from labkit.charts.bars import loads
 from labkit.charts.chart import Chart
 from labkit.charts.gantt import timeline
+from labkit.charts.sweep import sweep
 
-__all__ = ["Chart", "loads", "timeline"]
+__all__ = ["Chart", "loads", "sweep", "timeline"]
