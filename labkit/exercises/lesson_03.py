@@ -149,7 +149,14 @@ def _connected(lab: Lab, stage: _Stage, doomed: bool) -> Iterator[tuple]:
         def counted(ch, method, properties, body):
             stage._now = properties.message_id
             stage.calls += 1
+            if stage.calls > len(stage.messages) + LOOP:
+                raise Wrong(
+                    "A message that is put back comes again at once: your worker goes round and round."
+                )
             on_message_callback(ch, method, properties, body)
+            ch.queue_declare(
+                queue, passive=True
+            )  # the broker answers in order: it has seen the acknowledgement
 
         return subscribe(queue, counted, *args, **settings)
 
