@@ -2,6 +2,7 @@
 
 import importlib
 import itertools
+import json
 import pkgutil
 import time
 from contextlib import suppress
@@ -10,7 +11,7 @@ import pytest
 
 from labkit import exercises
 from labkit.errors import BrokerDownError
-from labkit.exercises import Exercise, NotAttempted, Outcome, Wrong, attempt, lesson_01
+from labkit.exercises import Exercise, NotAttempted, Outcome, Wrong, attempt, lesson_00, lesson_01
 
 LESSONS = [
     importlib.import_module(f"labkit.exercises.{module.name}")
@@ -61,6 +62,73 @@ def test_there_are_hints_and_a_solution_with_a_reason(name, exercise, capsys):
 @pytest.mark.parametrize("answer", [-5, "ten", [1], {}, object(), [[]], lambda: 1], ids=repr)
 def test_no_answer_makes_a_traceback(name, exercise, answer, broker):
     assert exercise.check(answer).outcome in (Outcome.WRONG, Outcome.NOT_ATTEMPTED)
+
+
+# ---------------------------------------------------------------- lesson 00
+
+
+def never_sent(channel, queue, job):
+    return job
+
+
+def sent_as_python_text(channel, queue, job):
+    channel.basic_publish(exchange="", routing_key=queue, body=str(job))
+    return eval(channel.basic_get(queue, auto_ack=True)[2])
+
+
+def not_decoded(channel, queue, job):
+    channel.basic_publish(exchange="", routing_key=queue, body=json.dumps(job))
+    return channel.basic_get(queue, auto_ack=True)[2]
+
+
+def published_and_forgotten(channel, queue, job):
+    channel.basic_publish(exchange="", routing_key=queue, body=json.dumps(job))
+    return dict(job)
+
+
+def returned_nothing(channel, queue, job):
+    channel.basic_publish(exchange="", routing_key=queue, body=json.dumps(job))
+    json.loads(channel.basic_get(queue, auto_ack=True)[2])
+
+
+def encoded_twice(channel, queue, job):
+    channel.basic_publish(exchange="", routing_key=queue, body=json.dumps(json.dumps(job)))
+    return json.loads(json.loads(channel.basic_get(queue, auto_ack=True)[2]))
+
+
+def to_no_queue(channel, queue, job):
+    channel.basic_publish(exchange="", routing_key="job", body=json.dumps(job))
+    return json.loads(channel.basic_get(queue, auto_ack=True)[2])
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        (never_sent, "through the broker"),
+        (sent_as_python_text, "not JSON"),
+        (not_decoded, "back into a dictionary"),
+        (published_and_forgotten, "left in the queue"),
+        (returned_nothing, "returned nothing"),
+        (to_no_queue, "TypeError"),
+        (encoded_twice, "should have been"),
+    ],
+)
+def test_a_wrong_way_there_and_back_is_refused(wrong, said, broker):
+    result = lesson_00.there_and_back.check(wrong)
+    assert result.outcome is Outcome.WRONG
+    assert said in result.message
+
+
+def test_there_and_back_as_a_consumer_is_accepted(broker):
+    def there_and_back(channel, queue, job):
+        body = json.dumps(job, ensure_ascii=False).encode()
+        channel.basic_publish("", queue, body)
+        method, _, received = next(channel.consume(queue, inactivity_timeout=5))
+        channel.basic_ack(method.delivery_tag)
+        channel.cancel()
+        return json.loads(received.decode())
+
+    assert lesson_00.there_and_back.check(there_and_back).outcome is Outcome.RIGHT
 
 
 # ---------------------------------------------------------------- lesson 01
@@ -169,8 +237,8 @@ def from_another_queue(channel, queue, messages, first, second):
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        (published_first, "12 to the first and 0 to the second"),
-        (one_subscribed_too_late, "12 to the first and 0"),
+        (published_first, "12 to the first and 0 to the second. One of them came too late"),
+        (one_subscribed_too_late, "12 to the first and 0 to the second. One of them came too late"),
         (in_the_wrong_order, "second was served first"),
         (every_message_twice, "once"),
         (consuming_for_ever, "start_consuming"),
@@ -181,6 +249,13 @@ def test_a_wrong_way_to_share_is_refused_by_what_the_broker_did(wrong, said, bro
     result = lesson_01.share.check(wrong)
     assert result.outcome is Outcome.WRONG
     assert said in result.message
+    assert "raised Wrong" not in result.message
+
+
+def test_giving_each_a_block_is_not_sharing_in_turn():
+    messages = [b"%d" % number for number in range(12)]
+    with pytest.raises(Wrong, match="every other"):
+        lesson_01._judge_share(messages[:6], messages[6:], messages)
 
 
 def test_sharing_with_nobody_subscribed_is_refused(broker, monkeypatch):
