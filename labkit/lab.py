@@ -22,7 +22,7 @@ from labkit import brokers, management
 from labkit.brokers.connection import connect, explain
 from labkit.errors import LabError, QueueMissingError, UsageError, WaitTimeoutError
 from labkit.ledger import Kind, Ledger, Outcome
-from labkit.loads import Loads, LoadSampler
+from labkit.loads import Loads, LoadSampler, Sample
 from labkit.producer import Producer
 from labkit.relay import Relay
 from labkit.run import Run
@@ -112,6 +112,11 @@ class Lab:
     def parameters(self, name: str, **more: object) -> pika.ConnectionParameters:
         """Connection parameters for pika; ``name`` is shown on the management page."""
         return self.broker.parameters(name, **more)
+
+    @property
+    def samples(self) -> list[Sample]:
+        """What the broker counted so far in this experiment, oldest first."""
+        return self._sampler.samples if self._sampler is not None else []
 
     @contextlib.contextmanager
     def channel(self, name: str = "bench") -> Iterator[pika.adapters.blocking_connection.BlockingChannel]:

@@ -1,0 +1,59 @@
+"""The buttons under a replay."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import ipywidgets
+
+if TYPE_CHECKING:
+    from labkit.live.replay import Replay
+
+
+class Controls:
+    """Play or pause, step, how fast, and where in the run."""
+
+    def __init__(self, replay: Replay) -> None:
+        from labkit.live.replay import SPEEDS
+
+        self._replay = replay
+        self._moving = False  # the slider is being moved by the replay, not by the learner
+        speeds = sorted({*SPEEDS, replay.speed})
+        self._play = ipywidgets.Button(icon="pause", description="Pause", layout={"width": "7em"})
+        self._step = ipywidgets.Button(
+            icon="step-forward", description="Step", tooltip="to the next event", layout={"width": "7em"}
+        )
+        self._speed = ipywidgets.Dropdown(
+            options=[(f"{speed:g} ×", speed) for speed in speeds], value=replay.speed, layout={"width": "6em"}
+        )
+        self._where = ipywidgets.FloatSlider(
+            min=replay.began,
+            max=replay.length,
+            step=0.01,
+            readout_format=".1f",
+            description="seconds",
+            continuous_update=True,
+            layout={"flex": "1 1 20em"},
+        )
+        self._play.on_click(lambda _: replay.pause() if replay.playing else replay.play())
+        self._step.on_click(lambda _: replay.step())
+        self._speed.observe(lambda change: setattr(replay, "speed", change["new"]), "value")
+        self._where.observe(self._moved, "value")
+        row = ipywidgets.HBox([self._play, self._step, self._speed, self._where])
+        row.layout.max_width = "1180px"
+        row.layout.flex_flow = "row wrap"
+        self.widgets = (row,)
+
+    def _moved(self, change: dict) -> None:
+        if not self._moving:
+            self._replay.go_to(change["new"])
+
+    def show(self) -> None:
+        """Take over where the replay is."""
+        playing = self._replay.playing
+        self._play.description, self._play.icon = ("Pause", "pause") if playing else ("Play", "play")
+        self._moving = True
+        try:
+            self._where.value = round(self._replay.position, 2)
+        finally:
+            self._moving = False

@@ -1,0 +1,370 @@
+"""The layout of the picture: where every box, panel and word stands. Drawing them is left to others.
+
+A scene is plain data, ready for JSON: the browser draws it and moves what has moved (live.js), ``picture``
+makes a still of it for the notebook's file, and ``text`` is what a terminal shows.
+"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Callable, Sequence
+from itertools import islice
+from pathlib import Path
+
+from labkit.live.state import DEAD_LETTERED, FINISHED, HELD, LOST, SETTLED, UNROUTABLE, WAITING, Seat, State
+from labkit.loads import Load, Sample
+
+WIDTH = 960  # units of the drawing; it scales to the room there is
+FULL_DETAIL = 8  # workers that get a row each; more of them get a tile each
+MOST = 64  # workers that are drawn
+MOST_BOXES = 75  # of one row: more have no room even at their smallest
+ROW, BOX = 40, 26  # heights of a worker's row and of a task
+QUEUE_TOP, WORKERS_TOP = 58, 128
+LEFT = 132  # where the row's boxes begin
+SLOT, SLOT_WIDTH = 146, 96  # where a worker works
+BUFFER, BUFFER_END = 256, 806
+DONE_LEFT, DONE_WIDTH = 830, 116
+SIZES = (1.0, 0.62, 0.36)  # of the boxes: as small as it takes to show them all
+GAP, MORE_ROOM = 3, 44  # between boxes, and for "+123" where there are more
+LABEL_ROOM = 9  # units a character of a label takes
+PER_DOT, SMALLEST, BASE = 11.0, 8.0, 16.0  # a box is BASE + PER_DOT * cost wide
+MOST_DOTS = 5  # wider than that a box does not get: the dearest task then sets the scale
+
+STATES = {
+    "connecting": "… connecting",
+    "idle": "○ idle",
+    "working": "▶ working",
+    "paused": "❚❚ paused",
+    "reconnecting": "↯ reconnecting",
+    "crashed": "✕ crashed",
+    "stopped": "■ left",
+}
+
+Pace = Callable[
+    [Seat], tuple[float, float]
+]  # how much of its task is done (0 to 1), and how much more each second
+STYLE = Path(__file__).with_name("live.css")
+
+
+class Layout:
+    """Makes scenes of a state; boxes once made small stay small, so that nothing jumps."""
+
+    def __init__(self, state: State) -> None:
+        self.state = state
+        self._size = 0  # an index in SIZES
+        self._labels: dict[int, str] = {}
+        self._widths: dict[tuple, float] = {}
+
+    def scene(self, *, now: float, pace: Pace, title: str = "", sample: Sample | None = None) -> dict:
+        """The picture at this moment, ``now`` seconds into the run; ``sample`` is the broker's latest word."""
+        self.boxes: list[list] = []
+        self.panels: list[list] = []
+        self.words: list[list] = []
+        state, pad = self.state, 8
+        counts = state.counts()
+        seats = state.seats[:MOST]
+        others = strangers(state, sample)
+        self._word(pad, 20, "title", title)
+        self._word(pad, 44, "", sum_of(state, counts))
+        self._queue(counts[WAITING])
+        compact = len(seats) + len(others) > FULL_DETAIL
+        bottom = self._tiles(seats, pace) if compact else self._rows(seats, others, pace)
+        bottom = self._tray(bottom + 4, counts)
+        self._word(pad, bottom + 14, "small", self._broker(sample, now, others if compact else []))
+        self._word(WIDTH - pad, bottom + 14, "small end", "width = weight   ▰ delivered before   ✕ lost")
+        return {
+            "height": bottom + 22,
+            "boxes": self.boxes,
+            "panels": self.panels,
+            "words": self.words,
+            "say": sentence(state, counts),
+        }
+
+    # --- the parts ---------------------------------------------------------------------------
+
+    def _queue(self, ready: int) -> None:
+        down = self.state.down
+        self._panel(LEFT - 8, QUEUE_TOP, WIDTH - LEFT, 42, "queue down" if down else "queue")
+        self._word(8, QUEUE_TOP + 18, "name", "queue")
+        self._word(8, QUEUE_TOP + 36, "", f"{ready} ready")
+        if down:
+            self._word(WIDTH / 2, QUEUE_TOP + 27, "name alarm middle", "✕ the broker is down")
+        self._row(
+            self.state.first(WAITING, MOST_BOXES), ready, LEFT, WIDTH - 16, QUEUE_TOP + 8, self._waiting
+        )
+
+    def _rows(self, seats: Sequence[Seat], others: Sequence[Load], pace: Pace) -> int:
+        top = WORKERS_TOP - 6
+        if seats or others:
+            heads = ((8, "worker"), (SLOT, "works on"), (BUFFER, "pushed to it"), (DONE_LEFT, "done"))
+            for x, text in heads:
+                self._word(x, top, "small", text)
+        most = max((seat.dots for seat in seats), default=0) or 1
+        y = WORKERS_TOP
+        for w, seat in enumerate(seats):
+            self._panel(0, y, WIDTH - 4, ROW - 4, f"worker {seat.word}")
+            self._word(8, y + 16, "name", short(seat.name, 15))
+            self._word(8, y + 31, f"is {seat.word}", STATES[seat.word])
+            self._current(seat, w, SLOT, y + 5, SLOT_WIDTH, pace)
+            held = [t for t in islice(seat.held, MOST_BOXES) if t != seat.current]
+            look = self._look_of(seat)
+            if seat.lost and not held:
+                self._row(
+                    seat.lost[:MOST_BOXES], len(seat.lost), BUFFER, BUFFER_END, y + 5, lambda t: ("lost", "✕")
+                )
+            else:
+                waits = len(seat.held) - (seat.current in seat.held)
+                self._row(held, waits, BUFFER, BUFFER_END, y + 5, look)
+            self._word(DONE_LEFT, y + 17, "name", f"✔ {seat.done}")
+            self._panel(DONE_LEFT, y + 23, round(DONE_WIDTH * seat.dots / most), 6, "bar")
+            y += ROW
+        for load in others:
+            self._panel(0, y, WIDTH - 4, ROW - 4, "worker other")
+            self._word(8, y + 16, "name", short(load.worker, 15))
+            self._word(8, y + 31, "", "elsewhere")
+            self._word(
+                SLOT,
+                y + 22,
+                "",
+                f"delivered {load.delivered}, unacknowledged {load.unacknowledged}, as RabbitMQ counts",
+            )
+            self._word(DONE_LEFT, y + 22, "name", f"✔ {load.acknowledged}")
+            y += ROW
+        return y
+
+    def _tiles(self, seats: Sequence[Seat], pace: Pace) -> int:
+        columns = 4 if len(seats) <= 24 else 8
+        width = (WIDTH - 4) // columns
+        for w, seat in enumerate(seats):
+            x, y = (w % columns) * width, WORKERS_TOP - 16 + (w // columns) * ROW
+            self._panel(x, y, width - 4, ROW - 4, f"worker {seat.word}")
+            waits = len(seat.held) - (seat.current in seat.held)
+            mark = STATES[seat.word].split()[0]
+            if columns == 4:
+                self._word(x + 6, y + 16, "name", short(seat.name, 11))
+                self._word(x + 6, y + 31, f"is {seat.word}", STATES[seat.word])
+                self._current(seat, w, x + 112, y + 5, 46, pace)
+                tail = f"✕{len(seat.lost)}" if seat.lost else f"+{waits}" if waits else ""
+                self._word(x + 164, y + 23, "alarm" if seat.lost else "", tail)
+                self._word(x + width - 10, y + 23, "name end", f"✔ {seat.done}")
+            else:
+                self._word(x + 5, y + 15, f"is {seat.word}", f"{seat.name.rpartition('-')[2][:6]} {mark}")
+                self._word(x + width - 9, y + 15, "end", f"✔{seat.done}")
+                self._current(seat, w, x + 5, y + 19, 62, pace, height=14)
+                tail = f"✕{len(seat.lost)}" if seat.lost else f"+{waits}" if waits else ""
+                self._word(x + width - 9, y + 31, "alarm end" if seat.lost else "end", tail)
+        y = WORKERS_TOP - 16 + -(-len(seats) // columns) * ROW
+        if len(self.state.seats) > MOST:
+            self._word(8, y + 14, "", f"and {len(self.state.seats) - MOST} more workers")
+            y += 20
+        return y
+
+    def _tray(self, y: int, counts: Sequence[int]) -> int:
+        """What is neither waiting nor held nor done, on one line: shown once there is any."""
+        kinds = [
+            one
+            for one in ((LOST, "lost"), (DEAD_LETTERED, "dead-lettered"), (UNROUTABLE, "unroutable"))
+            if counts[one[0]]
+        ]
+        for number, (place, name) in enumerate(kinds):
+            x, end = (8 + (WIDTH - 16) * at // len(kinds) for at in (number, number + 1))
+            self._word(x, y + 19, "name alarm" if place == LOST else "name", f"{counts[place]} {name}")
+            if place != LOST or not any(
+                seat.lost for seat in self.state.seats
+            ):  # not those in a worker's row
+                look = "lost" if place == LOST else "dead"
+                tasks = self.state.first(place, MOST_BOXES)
+                self._row(tasks, counts[place], x + 132, end, y, lambda t, look=look: (look, "✕"))
+        return y + BOX + 6 if kinds else y
+
+    def _broker(self, sample: Sample | None, now: float, others: Sequence[Load]) -> str:
+        if sample is None:
+            return ""
+        more = f", {len(others)} workers elsewhere" if others else ""
+        age = max(0.0, now - sample.time)
+        when = f" ({age:.0f} s ago)" if age >= 1.5 else ""
+        return f"RabbitMQ counts{when}: {sample.ready} ready, {sample.unacknowledged} unacknowledged{more}"
+
+    # --- the small things --------------------------------------------------------------------
+
+    def _current(self, seat: Seat, w: int, x: int, y: int, room: int, pace: Pace, height: int = BOX) -> None:
+        self._panel(x, y, room, height, "slot")
+        if seat.current >= 0:
+            share, rate = pace(seat)
+            look = "work again" if self.state.again[seat.current] else "work"
+            label = self._label(seat.current)
+            self.boxes.append(
+                [seat.current, x, y, room, height, look, label, round(share, 3), round(rate, 3)]
+            )
+
+    def _waiting(self, t: int) -> tuple[str, str]:
+        return ("wait again", "↻") if self.state.again[t] else ("wait", "")
+
+    def _look_of(self, seat: Seat) -> Callable[[int], tuple[str, str]]:
+        def look(t: int) -> tuple[str, str]:
+            bits = seat.held[t]
+            again = " again" if self.state.again[t] else ""
+            if bits & FINISHED:
+                return f"unacked{again}", "✓"
+            return (f"forgotten{again}" if bits & SETTLED else f"held{again}"), "↻" if again else ""
+
+        return look
+
+    def _width(self, t: int) -> float:
+        cost = self.state.cost(t)
+        width = self._widths.get((cost, self._size, self.state.dearest))
+        if width is None:
+            dots = (cost or 0) * min(1.0, MOST_DOTS / self.state.dearest)
+            width = round(max(SMALLEST, (BASE + PER_DOT * dots) * SIZES[self._size]), 1)
+            self._widths[cost, self._size, self.state.dearest] = width
+        return width
+
+    def _row(
+        self, tasks: Sequence[int], total: int, x: float, end: int, y: int, look: Callable[[int], tuple]
+    ) -> None:
+        """Boxes from left to right; what has no room is a number."""
+        widths = [self._width(t) for t in tasks]
+        more_room = MORE_ROOM if total > len(tasks) else 0
+        while self._size < len(SIZES) - 1 and x + sum(widths) + GAP * len(tasks) + more_room > end:
+            self._size += 1
+            widths = [self._width(t) for t in tasks]
+        left, box = total, self.boxes.append
+        for t, width in zip(tasks, widths, strict=True):
+            if x + width > (end - MORE_ROOM if left > 1 else end):
+                break
+            name, mark = look(t)
+            label = ""
+            if width >= LABEL_ROOM:
+                number = self._label(t)
+                label = next(
+                    (say for say in (mark + number, number, mark) if len(say) * LABEL_ROOM <= width + 4), ""
+                )
+            box([t, x, y, width, BOX, name, label])
+            x = round(x + width + GAP, 1)
+            left -= 1
+        if left:
+            self._word(x + 2, y + 18, "more", f"+{left}")
+
+    def _label(self, t: int) -> str:
+        label = self._labels.get(t)
+        if label is None:
+            if len(self._labels) > 5000:
+                self._labels.clear()
+            label = self._labels[t] = self.state.label(t)
+        return label
+
+    def _box(
+        self, key: int, x: float, y: float, width: float, height: int, look: str, label: str, *fill
+    ) -> None:
+        self.boxes.append([key, round(x, 1), round(y, 1), round(width, 1), height, look, label, *fill])
+
+    def _panel(self, x: float, y: float, width: float, height: float, look: str) -> None:
+        self.panels.append([x, y, width, height, look])
+
+    def _word(self, x: float, y: float, look: str, text: str) -> None:
+        self.words.append([x, y, look, text])
+
+
+# ---------------------------------------------------------------- in words
+
+
+def short(name: str, limit: int) -> str:
+    """The name, cut to so many characters."""
+    return name if len(name) <= limit else name[: limit - 1] + "…"
+
+
+def strangers(state: State, sample: Sample | None) -> list[Load]:
+    """What the broker counts for workers that the ledger knows nothing of: those in other terminals."""
+    known = {seat.name for seat in state.seats}
+    return (
+        []
+        if sample is None
+        else [load for load in sample.loads if load.worker not in known and load.delivered]
+    )
+
+
+def sum_of(state: State, counts: Sequence[int]) -> str:
+    """Where the published tasks are, as a sum that adds up."""
+    names = ("ready", "with workers", "done", "dead-lettered", "unroutable", "lost")
+    parts = [
+        f"{count} {name}" for count, name in zip(counts, names, strict=True) if count or name in names[:3]
+    ]
+    twice = f"   ({state.done_twice} done twice)" if state.done_twice else ""
+    return f"{len(state.place)} published  =  {'  +  '.join(parts)}{twice}"
+
+
+def sentence(state: State, counts: Sequence[int]) -> str:
+    """The picture for those who cannot see it."""
+    parts = [
+        f"{counts[2]} of {len(state.place)} tasks done, {counts[WAITING]} ready, {counts[HELD]} with workers"
+    ]
+    parts += [
+        f"{counts[place]} {name}"
+        for place, name in ((DEAD_LETTERED, "dead-lettered"), (UNROUTABLE, "unroutable"), (LOST, "lost"))
+        if counts[place]
+    ]
+    if state.done_twice:
+        parts.append(f"{state.done_twice} done twice")
+    said = ", ".join(parts) + "."
+    if state.down:
+        said += " The broker is down."
+    for word in ("crashed", "paused", "reconnecting"):
+        names = [seat.name for seat in state.seats if seat.word == word]
+        if names:
+            said += f" {', '.join(names[:5])}{' and others' if len(names) > 5 else ''} {word}."
+    return said
+
+
+def text(state: State, pace: Pace, title: str = "", width: int = 80) -> str:
+    """The picture for a terminal."""
+    counts, lines = state.counts(), [title] if title else []
+    lines.append(sum_of(state, counts))
+    boxes = "▪" * min(counts[WAITING], width - 32)
+    more = f" +{counts[WAITING] - len(boxes)}" if counts[WAITING] > len(boxes) else ""
+    lines.append(
+        "✕ the broker is down" if state.down else f"{'queue':<13} {counts[WAITING]:>4} ready  {boxes}{more}"
+    )
+    for seat in state.seats[:MOST]:
+        bar = ""
+        if seat.current >= 0:
+            full = round(10 * min(1.0, pace(seat)[0]))
+            again = "↻" if state.again[seat.current] else " "
+            bar = f"{again}{state.label(seat.current):>4} {'█' * full}{'░' * (10 - full)}"
+        waits = len(seat.held) - (seat.current in seat.held)
+        tail = f"lost {len(seat.lost)}" if seat.lost else f"holds {waits}" if waits else ""
+        lines.append(
+            f"{short(seat.name, 13):<13} {STATES[seat.word]:<14} {bar:<16} {tail:<10} done {seat.done}".rstrip()
+        )
+    if len(state.seats) > MOST:
+        lines.append(f"and {len(state.seats) - MOST} more workers")
+    return "\n".join(line[:width] for line in lines)
+
+
+# ---------------------------------------------------------------- a still picture
+
+
+def picture(scene: dict, clock: str = "") -> str:
+    """The scene as HTML that needs nothing else: no script, no kernel, no network."""
+    parts = []
+    for x, y, width, height, look in scene["panels"]:
+        parts.append(
+            f'<rect class="lk-panel {look}" x="{x}" y="{y}" width="{width}" height="{height}" rx="4"/>'
+        )
+    for _key, x, y, width, height, look, label, *fill in scene["boxes"]:
+        inside = f'<rect class="lk-body" width="{width}" height="{height}" rx="3"/>'
+        if fill:
+            inside += (
+                f'<rect class="lk-fill" width="{width * min(1, fill[0]):.1f}" height="{height}" rx="3"/>'
+            )
+        cross = f"M2 2L{width - 2} {height - 2}M2 {height - 2}L{width - 2} 2"
+        inside += f'<path class="lk-notch" d="M0 0H9L0 9Z"/><path class="lk-cross" d="{cross}"/>'
+        inside += f'<text x="{width / 2}" y="{height / 2 + 5}">{html.escape(label)}</text>'
+        parts.append(f'<g class="lk-task {look}" transform="translate({x} {y})">{inside}</g>')
+    for x, y, look, words in [*scene["words"], [WIDTH - 8, 20, "name end", clock]]:
+        parts.append(f'<text class="lk-word {look}" x="{x}" y="{y}">{html.escape(words)}</text>')
+    label = html.escape(scene["say"], quote=True)
+    return (
+        f'<div class="lk-live"><style>{STYLE.read_text(encoding="utf-8")}</style>'
+        f'<svg role="img" aria-label="{label}" viewBox="0 0 {WIDTH} {scene["height"]}"'
+        f' xmlns="http://www.w3.org/2000/svg">{"".join(parts)}</svg></div>'
+    )
