@@ -9,13 +9,18 @@ from labkit.ledger import Kind, Ledger, Outcome
 from labkit.run import Run
 
 NOBODY = "nobody"  # the row of the tasks that reached no worker
+_LEFT = ("open", "back")  # deliveries of a lost task were one of these
 SHOWN = 60  # tasks in a row; the others are counted
+
+_LEAVING = {Kind.CRASHED, Kind.STOPPED, Kind.DISCONNECTED}
+_SETTLING = {Kind.ACKNOWLEDGED, Kind.REQUEUED, Kind.REJECTED, Kind.DEAD_LETTERED}
 
 # What became of one delivery: mark, word, colour (Okabe-Ito), style of the border.
 _LOOKS = {
     "done": ("✔", "done", "#009E73", "solid"),
     "again": ("↻", "redelivered and done", "#0072B2", "solid"),
     "twice": ("✔✔", "done a second time", "#CC79A7", "double"),
+    "unheard": ("✔↩", "done, never acknowledged: went back", "#CC79A7", "dotted"),
     "back": ("↩", "went back to the queue", "#E69F00", "dotted"),
     "lost": ("✘", "lost", "#D55E00", "dashed"),
     "open": ("…", "not done yet", "#8A8A8A", "dotted"),
@@ -83,35 +88,20 @@ def who_had_what(run: Run | Ledger) -> Table:
     Tasks that no worker was sent have a row of their own. ``.rows`` holds it as data, ``.text`` the sentence.
     """
     ledger = run.ledger if isinstance(run, Run) else run
-    sent: dict[str, list[tuple[str, str]]] = {}  # by worker: (task id, fate)
-    at: dict[tuple[str, str], int] = {}  # where a worker's last delivery of a task is in its row
-    again: set[tuple[str, str]] = set()
-    finished: set[str] = set()
-    for event in ledger.events():
-        kind, task_id, worker = event.kind, event.task_id, event.worker
-        if worker is None or task_id is None:
-            continue
-        key = worker, task_id
-        if kind in (Kind.DELIVERED, Kind.REDELIVERED):
-            row = sent.setdefault(worker, [])
-            at[key] = len(row)
-            row.append((task_id, ""))
-            (again.add if kind is Kind.REDELIVERED else again.discard)(key)
-        elif kind is Kind.FINISHED and key in at:
-            fate = "twice" if task_id in finished else "again" if key in again else "done"
-            finished.add(task_id)
-            sent[worker][at[key]] = task_id, fate
-        elif kind is Kind.FAILED and key in at:
-            sent[worker][at[key]] = task_id, "failed"
+    fates = _fates(ledger)
     outcomes = ledger.outcomes()
-    held = {(worker, task_id) for worker in sent for task_id in _still_held(ledger, worker)}
     rows = dict.fromkeys(ledger.workers, ())
-    for worker, row in sent.items():
+    seen: set[str] = set()
+    for worker, deliveries in fates.items():
+        seen.update(task_id for task_id, _ in deliveries)
         rows[worker] = tuple(
-            Cell(_label(ledger, task_id), fate or _unfinished(outcomes[task_id], (worker, task_id) in held))
-            for task_id, fate in row
+            Cell(
+                _label(ledger, task_id),
+                "lost" if fate in _LEFT and outcomes[task_id] is Outcome.LOST else fate,
+            )
+            for task_id, fate in deliveries
         )
-    unseen = [task_id for task_id in outcomes if not any((worker, task_id) in at for worker in sent)]
+    unseen = [task_id for task_id in outcomes if task_id not in seen]
     if unseen:
         rows[NOBODY] = tuple(
             Cell(_label(ledger, task_id), "lost" if outcomes[task_id] is Outcome.LOST else "open")
@@ -120,25 +110,43 @@ def who_had_what(run: Run | Ledger) -> Table:
     return Table(rows, _sentence(ledger))
 
 
-def _unfinished(outcome: Outcome, held: bool) -> str:
-    if outcome is Outcome.LOST:
-        return "lost"
-    return "open" if held else "back"
-
-
-def _still_held(ledger: Ledger, worker: str) -> set[str]:
-    """What the worker was sent since it last connected, unless it has left."""
-    held: set[str] = set()
+def _fates(ledger: Ledger) -> dict[str, list[tuple[str, str]]]:
+    """By worker: every delivery as a task's id and what became of it there."""
+    rows: dict[str, list[tuple[str, str]]] = {}
+    held: dict[str, dict[str, int]] = {}  # by worker: what it was sent, and where in its row that is
+    heard: set[tuple[str, str]] = set()  # deliveries that the broker knows to be settled
+    again: set[tuple[str, str]] = set()  # redeliveries
+    finished: set[str] = set()
+    automatic: set[str] = set()  # workers
     for event in ledger.events():
-        if event.worker != worker:
+        kind, task_id, worker = event.kind, event.task_id, event.worker
+        if worker is None:
             continue
-        if event.kind in (Kind.DELIVERED, Kind.REDELIVERED):
-            held.add(event.task_id)
-        elif event.kind in (Kind.CRASHED, Kind.STOPPED, Kind.DISCONNECTED):
-            held.clear()
-        elif event.kind in (Kind.REQUEUED, Kind.REJECTED, Kind.DEAD_LETTERED):
-            held.discard(event.task_id)
-    return held
+        row, mine, key = rows.setdefault(worker, []), held.setdefault(worker, {}), (worker, task_id)
+        if kind is Kind.CONNECTED:
+            (automatic.add if event.note == "automatic" else automatic.discard)(worker)
+        elif kind in _LEAVING:
+            for task, at in mine.items():
+                if (worker, task) not in heard:
+                    row[at] = task, "back" if row[at][1] == "open" else "unheard"
+            mine.clear()
+        elif kind in (Kind.DELIVERED, Kind.REDELIVERED):
+            mine[task_id] = len(row)
+            row.append((task_id, "open"))
+            (again.add if kind is Kind.REDELIVERED else again.discard)(key)
+            (heard.add if worker in automatic else heard.discard)(key)
+        elif task_id in mine:
+            at = mine[task_id]
+            if kind is Kind.FINISHED:
+                row[at] = task_id, "twice" if task_id in finished else "again" if key in again else "done"
+                finished.add(task_id)
+            elif kind is Kind.FAILED:
+                row[at] = task_id, "failed"
+            elif kind is Kind.REQUEUED:
+                row[at] = task_id, "back"
+            if kind in _SETTLING:
+                heard.add(key)
+    return rows
 
 
 def _label(ledger: Ledger, task_id: str) -> str:

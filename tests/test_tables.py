@@ -66,11 +66,31 @@ def test_a_task_that_went_back_and_was_done_by_another_shows_in_both_rows(ledger
     do(ledger, 1, 2, 4, by="Ada")
     assert rows(ledger) == {
         "Ada": [("1", "done"), ("2", "twice"), ("4", "again")],
-        "Ben": [("2", "done"), ("4", "back")],
+        "Ben": [("2", "unheard"), ("4", "back")],
         "nobody": [("3", "open")],
     }
     text = tables.who_had_what(ledger).text
     assert text == "4 tasks: 3 done, 1 waiting. Done more than once: 2."
+
+
+def test_a_task_acknowledged_before_the_work_is_lost_in_a_crash_and_the_others_go_back(ledger):
+    connect(ledger, "manual")
+    deliver(ledger, 1, 2, 3, to="Ben")
+    for number, finishes in ((1, True), (2, False)):
+        ledger.record(Kind.STARTED, ledger.ids[number - 1], "Ben")
+        ledger.record(Kind.ACKNOWLEDGED, ledger.ids[number - 1], "Ben")
+        if finishes:
+            ledger.record(Kind.FINISHED, ledger.ids[number - 1], "Ben")
+    ledger.record(Kind.CRASHED, worker="Ben")
+    assert rows(ledger)["Ben"] == [("1", "done"), ("2", "lost"), ("3", "back")]
+
+
+def test_what_a_forgetful_worker_did_went_back_when_it_left(ledger):
+    connect(ledger, "forgotten")
+    deliver(ledger, 1, 2, to="Ben")
+    do(ledger, 1, by="Ben", acknowledge=False)
+    ledger.record(Kind.STOPPED, worker="Ben")
+    assert rows(ledger)["Ben"] == [("1", "unheard"), ("2", "back")]
 
 
 def test_a_task_under_way_is_not_done_yet(ledger):
