@@ -94,6 +94,10 @@ class WaitTimeoutError(LabError, TimeoutError):
     """Something that was waited for did not happen within its time limit."""
 
 
+class CancelledError(LabError):
+    """An experiment was ended from elsewhere before it was done."""
+
+
 class TaskError(LabError, ValueError):
     """A task that cannot be done as it stands; ``field`` is what is wrong with it."""
 

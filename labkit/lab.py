@@ -20,7 +20,7 @@ from tqdm.auto import tqdm
 
 from labkit import brokers, management
 from labkit.brokers.connection import connect, explain
-from labkit.errors import LabError, QueueMissingError, UsageError, WaitTimeoutError
+from labkit.errors import CancelledError, LabError, QueueMissingError, UsageError, WaitTimeoutError
 from labkit.ledger import Kind, Ledger, Outcome
 from labkit.loads import Loads, LoadSampler, Sample
 from labkit.producer import Producer
@@ -78,6 +78,7 @@ class Lab:
         self._overview = self.management.overview()
         self._prefix = f"lab.{lesson}.{_owner()}."
         self._declared: set[str] = set()
+        self._cancelled = threading.Event()
         self._begin()
         _open[lesson] = self
         self._clear_leftovers()
@@ -148,6 +149,7 @@ class Lab:
         """
         if type not in ("classic", "quorum"):
             raise UsageError(f"The queue's type is {type!r}.", do="Use 'classic' or 'quorum'.")
+        self._check()
         full = self.name(name)
         if full in self._queues:
             self.begin()
@@ -202,6 +204,7 @@ class Lab:
                 f"{len(speeds)} speeds, {len(names)} names and {len(priorities)} priorities for {count} workers.",
                 do="Give one each.",
             )
+        self._check()
         self._use(queue)
         _, before = self.depth(queue)
         settings = {"seconds_per_dot": self.seconds_per_dot, **settings}
@@ -259,6 +262,7 @@ class Lab:
 
         ``settings`` are those of ``Producer``. WaitTimeoutError after ``timeout`` seconds.
         """
+        self._check()
         self._use(queue)
         number = len(self._producers) + 1
         name = "producer" if number == 1 else f"producer-{number}"
@@ -267,6 +271,7 @@ class Lab:
         producer.start()
         if wait:
             producer.wait(timeout)
+            self._check()
         return producer
 
     # --- running -----------------------------------------------------------------------------
@@ -301,6 +306,7 @@ class Lab:
         """Wait until the condition holds; WaitTimeoutError with ``what`` was waited for after ``timeout`` seconds."""
         deadline = time.monotonic() + timeout
         while not condition():
+            self._check()
             if time.monotonic() > deadline:
                 raise WaitTimeoutError(f"Waited {timeout:g} s for this: {what}.", do=self._state())
             time.sleep(POLL)
@@ -317,6 +323,7 @@ class Lab:
         run = Run(name or self.lesson, self.ledger, Loads(), self._about())
         if self._sampler is not None and loads:
             run.loads = self._sampler.final()
+            self._check()
         self._stop_all()
         if not any(load.delivered for who, load in run.loads.final.items() if who not in self.ledger.workers):
             self._find_lost()
@@ -327,6 +334,7 @@ class Lab:
         deadline, last, since = time.monotonic() + timeout, None, 0.0
         with tqdm(total=1, desc=doing, disable=not self.progress, leave=False, mininterval=0.1) as bar:
             while True:
+                self._check()
                 for producer in self._producers:
                     producer.check()
                 counts = self.ledger.counts()
@@ -447,6 +455,22 @@ class Lab:
 
     # --- clearing away -----------------------------------------------------------------------
 
+    def cancel(self) -> None:
+        """End what another thread does with this bench: it gets CancelledError, now or with its next step.
+
+        The thread that gets it closes the bench; this one may go on at once.
+        """
+        self._cancelled.set()
+        for producer in self._producers:
+            producer.stop(timeout=None)
+        if (sampler := self._sampler) is not None:
+            with contextlib.suppress(WaitTimeoutError):
+                sampler.stop(timeout=0)
+
+    def _check(self) -> None:
+        if self._cancelled.is_set():
+            raise CancelledError("This experiment was ended before it was done.")
+
     def _stop_all(self) -> None:
         for thread in (*self._producers, *self.active):
             thread.stop(timeout=None)
@@ -468,6 +492,7 @@ class Lab:
             del _open[self.lesson]
         self._stop_all()
         self._begin()
+        self._cancelled.clear()
         if self._declared:
             with contextlib.suppress(LabError), self.channel() as channel:
                 for queue in list(self._declared):

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from labkit import tasks
-from labkit.errors import QueueMissingError, UsageError, WaitTimeoutError
+from labkit.errors import CancelledError, QueueMissingError, UsageError, WaitTimeoutError
 from labkit.lab import Lab
 from labkit.ledger import Kind, Outcome
 from labkit.run import Run
@@ -386,3 +386,32 @@ def test_bad_lessons_queues_counts_and_rates_are_refused(lab, broker):
         lab.publish(lab.queue("z"), ["a task"])
     with pytest.raises(QueueMissingError):
         lab.workers(1, lab.name("never declared"))
+
+
+@pytest.mark.parametrize("doing", ["publishing", "waiting for the tasks", "between two steps"])
+def test_what_another_thread_does_with_the_bench_can_be_ended_at_once(lab, doing):
+    queue = lab.queue("cancelled")
+    (worker,) = lab.workers(1, queue, prefetch=1)
+    ended = []
+
+    def experiment():
+        try:
+            lab.publish(queue, tasks.equal(50), rate=2 if doing == "publishing" else None, timeout=60)
+            if doing == "between two steps":
+                lab._cancelled.wait(60)
+            lab.finish(timeout=60)
+        except CancelledError as error:
+            ended.append(error)
+            lab.close()
+
+    thread = threading.Thread(target=experiment)
+    thread.start()
+    lab.wait(lambda: lab.ledger.finished_by(worker.name), "a task to be done")
+    lab.cancel()
+    thread.join(15)
+    assert ended
+    assert not thread.is_alive()
+    assert not worker.is_alive()
+    again = lab.queue("again")  # a closed bench may be used again
+    lab.workers(1, again)
+    assert lab.run(tasks.equal(2), again, timeout=60).counts.done == 2
