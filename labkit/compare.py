@@ -136,16 +136,15 @@ class Comparison:
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        cell = 'style="padding:.3em .7em; text-align:{}"'
-        head = "".join(
-            f'<th {cell.format("right" if at else "left")} scope="col">{html.escape(heading)}</th>'
-            for at, (heading, _, _) in enumerate(_COLUMNS)
+        cell = 'style="padding:.3em .6em; text-align:{}; white-space:{}"'
+        left, right = cell.format("left", "nowrap"), cell.format("right", "nowrap")
+        head = f'<th {left} scope="col">{_COLUMNS[0][0]}</th>' + "".join(
+            f'<th {cell.format("right", "normal")} scope="col">{html.escape(heading)}</th>'
+            for heading, _, _ in _COLUMNS[1:]
         )
         body = "".join(
-            f'<tr><th {cell.format("left")} scope="row">{html.escape(one.name)}</th>'
-            + "".join(
-                f"<td {cell.format('right')}>{html.escape(show(one))}</td>" for _, _, show in _COLUMNS[1:]
-            )
+            f'<tr><th {left} scope="row">{html.escape(one.name)}</th>'
+            + "".join(f"<td {right}>{html.escape(show(one))}</td>" for _, _, show in _COLUMNS[1:])
             + "</tr>"
             for one in self.results
         )
@@ -226,10 +225,10 @@ def compare(
     if not speeds:
         raise UsageError("There are no workers.", do="Say how many, or give a list of their speeds.")
     pace = lab.seconds_per_dot if seconds_per_dot is None else seconds_per_dot
-    settings = {"names": names, "seconds_per_dot": pace, "distance": distance}
+    settings = {"names": names, "seconds_per_dot": pace, "distance": distance, "loads": loads}
     rounds = [
         [
-            measure(_run(lab, one, tasks, speeds, timeout, loads, settings), one, tasks, speeds, pace)
+            measure(_run(lab, one, tasks, speeds, timeout, settings), one, tasks, speeds, pace)
             for one in strategies
         ]
         for _ in range(repeat)
@@ -247,7 +246,6 @@ def _run(
     tasks: list[Task],
     speeds: list[float],
     timeout: float,
-    loads: bool,
     settings: dict,
 ) -> Run:
     queue = lab.queue(QUEUE, type=strategy.queue_type)
@@ -264,7 +262,7 @@ def _run(
     )
     if not strategy.publish_first:
         lab.publish(queue, tasks, confirms=strategy.confirms, wait=False)
-    run = lab.finish(name=strategy.label, timeout=timeout, loads=loads)
+    run = lab.finish(name=strategy.label, timeout=timeout)
     run.about["strategy"] = asdict(strategy)
     return run
 

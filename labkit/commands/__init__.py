@@ -24,6 +24,7 @@ COMMANDS = {
     "broker": "start, stop, restart, kill or look at the lab's RabbitMQ",
     "send": "publish messages from this terminal",
     "worker": "work on messages in this terminal",
+    "compare": "run strategies on the same tasks and print a table",
     "doctor": "check this machine and say what to mend",
     "test": "set up what the tests need and run them with pytest",
 }
