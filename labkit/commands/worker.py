@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import time
 from typing import TYPE_CHECKING
 
 from labkit import bootstrap, commands
@@ -14,7 +15,7 @@ from labkit.machine import say
 if TYPE_CHECKING:
     from labkit.worker import Worker
 
-LOOK = 0.5  # seconds between looks whether the worker still lives
+LOOK = 0.05  # seconds between looks whether the worker still lives
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -77,11 +78,10 @@ def run(args: argparse.Namespace) -> int:
         seconds_per_dot=args.seconds_per_dot,
         on_event=_tell,
     )
-    say(f" [*] {args.name} waits for messages on {args.queue}. To leave press Ctrl-C")
-    worker.start()
     try:
-        while worker.is_alive():
-            worker.join(LOOK)
+        say(f" [*] {args.name} waits for messages on {args.queue}. To leave press Ctrl-C")
+        worker.start()
+        _wait(worker)
         if worker.error:
             raise worker.error
         return 0
@@ -89,16 +89,21 @@ def run(args: argparse.Namespace) -> int:
         return _leave(worker)
 
 
+def _wait(worker: Worker) -> None:
+    """Until it has ended. Not by ``join()``: a Ctrl-C in there can leave a living thread marked as ended."""
+    while worker.is_alive():
+        time.sleep(LOOK)
+
+
 def _leave(worker: Worker) -> int:
     if worker.state == "working":
         say(" [*] Finishing this task; Ctrl-C again gives it back")
     worker.stop(timeout=None)
     try:
-        while worker.is_alive():
-            worker.join(LOOK)
+        _wait(worker)
     except KeyboardInterrupt:
         worker.crash()  # the broker sees the connection go, and gives the task to another worker
-        worker.join()
+        _wait(worker)
         say(" [*] Given back what was not done")
     say(" [*] Left")
     return 0
