@@ -95,6 +95,7 @@ class Program:
         status = self.process.wait(timeout)
         while (line := self._coming.get(timeout=timeout)) is not None:
             self.lines.append(line)
+        self._coming.put(None)
         return status
 
 

@@ -7,17 +7,6 @@ from test_bootstrap import fake, small_checkout
 
 CHECKS = ["Python", "environment", "packages", "Docker", "RabbitMQ", "broker", "management_API"]
 CHECKS += ["ports", "kernel", "disk"]
-    "Python",
-    "environment",
-    "packages",
-    "Docker",
-    "RabbitMQ",
-    "broker",
-    "management_API",
-    "ports",
-    "kernel",
-    "disk",
-]
 
 
 def findings(text):

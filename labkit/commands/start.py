@@ -20,6 +20,7 @@ from labkit.machine import say
 
 NOTEBOOK = "notebooks/00_start_here.ipynb"
 FIRST_PORT = 8888
+PORTS_TRIED = 100  # how many ports after that are tried when it is taken
 READY_TIMEOUT = 90  # seconds that JupyterLab may take to answer
 END_TIMEOUT = 15  # seconds that JupyterLab may take to end its kernels and itself
 
@@ -39,22 +40,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Set up, start the broker and JupyterLab, and stay until Ctrl-C, SIGTERM or the end of JupyterLab."""
     bootstrap.enter(args.argv)
-    port = choose_port(args.port)
+    if args.port:
+        _require_free(args.port)
     broker = commands.find_broker(yes=args.yes)
     with contextlib.ExitStack() as undo:
         say("Starting JupyterLab and RabbitMQ…")
-        jupyter, url = undo.enter_context(jupyterlab(port, browser=not args.no_browser))
+        jupyter = undo.enter_context(jupyterlab(args.port, browser=not args.no_browser))
         ours = not broker.running()
         if ours:
             undo.callback(broker.stop, say=say)
             undo.callback(jupyter.terminate)  # both end at the same time
             undo.callback(_deaf)  # the first to be undone: a second Ctrl-C must not cut the rest short
             broker.start(say=say)
-        _wait_until_ready(jupyter, url)
-        say(f"\n  JupyterLab        {url}")
-        say(f"  Management page   {broker.management_url or 'none was given for this broker'}")
-        say("\nCtrl-C ends JupyterLab" + (" and RabbitMQ." if ours else "; RabbitMQ ran before and runs on."))
+        server = _wait_until_ready(jupyter)
         try:
+            say(f"\n  JupyterLab        {server['url']}lab/tree/{NOTEBOOK}?token={server['token']}")
+            say(f"  Management page   {broker.management_url or 'none was given for this broker'}")
+            say(
+                "\nCtrl-C ends JupyterLab"
+                + (" and RabbitMQ." if ours else "; RabbitMQ ran before and runs on.")
+            )
             jupyter.wait()
             raise SetupError("JupyterLab ended by itself.", do=f"What it said is in {_log()}.")
         except KeyboardInterrupt:
@@ -62,27 +67,20 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def choose_port(wanted: int | None) -> int:
-    """Return ``wanted`` when it is free (or raise :class:`PortTakenError`), or else the first free one from 8888."""
-    from labkit.brokers import state
+def _require_free(port: int) -> None:
+    from labkit.brokers.state import port_free
 
-    if wanted is None:
-        return state.free_port(FIRST_PORT)
-    if not state.port_free(wanted):
+    if not port_free(port):
         raise PortTakenError(
-            f"Port {wanted} is taken by another program.", do="Choose another one with --port."
+            f"Port {port} is taken by another program.", do="Choose another one with --port."
         )
-    return wanted
 
 
 @contextlib.contextmanager
-def jupyterlab(port: int, browser: bool) -> Iterator[tuple[subprocess.Popen, str]]:
+def jupyterlab(port: int | None, browser: bool) -> Iterator[subprocess.Popen]:
     """Run JupyterLab on loopback, in a state of its own, and end it with its kernels afterwards."""
     home = bootstrap.STATE / "jupyter"
     home.mkdir(parents=True, exist_ok=True)
-    token = secrets.token_hex(24)
-    settings = home / "labconfig"
-    settings.mkdir(exist_ok=True)
     quiet = home / "settings" / "@jupyterlab" / "apputils-extension" / "notification.jupyterlab-settings"
     if not quiet.exists():  # the browser asks about news unless the answer is known
         quiet.parent.mkdir(parents=True, exist_ok=True)
@@ -92,23 +90,18 @@ def jupyterlab(port: int, browser: bool) -> Iterator[tuple[subprocess.Popen, str
         **{name: value for name, value in os.environ.items() if name != "JUPYTER_PATH"},
         "JUPYTER_CONFIG_DIR": str(home / "config"),
         "JUPYTER_DATA_DIR": str(home / "data"),
-        "JUPYTER_RUNTIME_DIR": str(home / "runtime"),
+        "JUPYTER_RUNTIME_DIR": str(_runtime()),
         "JUPYTERLAB_SETTINGS_DIR": str(home / "settings"),
         "JUPYTERLAB_WORKSPACES_DIR": str(home / "workspaces"),
-        "JUPYTER_TOKEN": token,
+        "JUPYTER_TOKEN": secrets.token_hex(24),
         "JUPYTER_PREFER_ENV_PATH": "1",
     }
     command = [
-        *(
-            sys.executable,
-            "-m",
-            "jupyterlab",
-            str(bootstrap.ROOT / NOTEBOOK),
-            "--ip=127.0.0.1",
-            f"--port={port}",
-        ),
-        *("--ServerApp.port_retries=0", f"--ServerApp.root_dir={bootstrap.ROOT}", "--LabApp.news_url=None"),
-        "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
+        *(sys.executable, "-m", "jupyterlab", str(bootstrap.ROOT / NOTEBOOK)),
+        *("--ip=127.0.0.1", f"--port={port or FIRST_PORT}"),
+        f"--ServerApp.port_retries={0 if port else PORTS_TRIED}",
+        f"--ServerApp.root_dir={bootstrap.ROOT}",
+        *("--LabApp.news_url=None", "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"),
         *([] if browser else ["--no-browser"]),
         *(["--allow-root"] if os.name == "posix" and os.geteuid() == 0 else []),
     ]
@@ -118,7 +111,7 @@ def jupyterlab(port: int, browser: bool) -> Iterator[tuple[subprocess.Popen, str
             command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
         )
     try:
-        yield server, f"http://127.0.0.1:{port}/lab/tree/{NOTEBOOK}?token={token}"
+        yield server
     finally:
         server.terminate()
         try:
@@ -126,6 +119,10 @@ def jupyterlab(port: int, browser: bool) -> Iterator[tuple[subprocess.Popen, str
         except subprocess.TimeoutExpired:
             server.kill()
             server.wait()
+
+
+def _runtime() -> Path:
+    return bootstrap.STATE / "jupyter" / "runtime"
 
 
 def _log() -> Path:
@@ -138,20 +135,17 @@ def _deaf() -> None:
             signal.signal(getattr(signal, name), signal.SIG_IGN)
 
 
-def _wait_until_ready(server: subprocess.Popen, url: str) -> None:
+def _wait_until_ready(jupyter: subprocess.Popen) -> dict:
+    """Return what JupyterLab wrote down about itself (``url``, ``token``) as soon as it answers there."""
     import urllib.request  # slow to import, and --help imports this module
 
-    token = url.partition("token=")[2]
-    request = urllib.request.Request(
-        url.partition("/lab/")[0] + "/api/status", headers={"Authorization": f"token {token}"}
-    )
     straight = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # loopback never goes by a proxy
     deadline = time.monotonic() + READY_TIMEOUT
-    while time.monotonic() < deadline and server.poll() is None:
+    while time.monotonic() < deadline and jupyter.poll() is None:
         try:
-            with straight.open(request, timeout=5) as answer:
-                json.load(answer)
-                return
+            server = json.loads((_runtime() / f"jpserver-{jupyter.pid}.json").read_text())
+            with straight.open(f"{server['url']}api", timeout=5):
+                return server
         except (OSError, ValueError):
             time.sleep(0.1)
     said = [line for line in _log().read_text(errors="replace").splitlines() if line.strip()]
