@@ -120,7 +120,8 @@ def test_the_status_says_what_it_is(node):
 
 def test_every_file_is_under_labkit(node, root, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
-    node.restart(say=quiet)
+    node.kill(say=quiet)
+    node.start(say=quiet)
     assert list(tmp_path.iterdir()) == []
     assert [entry.name for entry in root.iterdir()] == [".labkit"]
     opened = [Path(file.path) for file in processes.alive(known(node)["broker"]).open_files()]
@@ -300,7 +301,7 @@ def test_a_copied_checkout_does_not_take_the_originals_broker_for_its_own(node, 
 
 
 def test_taken_ports_are_left_to_their_owner_and_the_choice_is_kept(node):
-    node.stop(say=quiet)
+    node.kill(say=quiet)
     before = known(node)["ports"]
     said = []
     with socket.create_server(("127.0.0.1", before["amqp"])):

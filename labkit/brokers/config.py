@@ -8,6 +8,11 @@ from pathlib import Path
 from labkit.brokers import programs, state
 
 NODENAME = "lab@localhost"
+# The usual port of each, or all of them some steps higher. Those of epmd and of the Erlang distribution are not
+# RabbitMQ's own (4369, 25672), so that a RabbitMQ of the whole machine finds its ports free.
+FIRST_PORTS = {"amqp": 5672, "management": 15672, "prometheus": 15692, "distribution": 26672, "epmd": 14369}
+# Management's and Prometheus's ports are 20 apart: every other 20 steps are left out.
+SLOTS = [number for number in range(400) if number % 40 < 20]
 DISK_FREE_LIMIT = 50_000_000  # bytes; with less than this free RabbitMQ blocks every publisher
 
 # Makes the figures of the management API 0.3-0.8 s old instead of up to 5 s. All three retention policies
@@ -20,6 +25,11 @@ management.sample_retention_policies.detailed.10 = 1
 """
 
 PLUGINS = "[rabbitmq_management,rabbitmq_prometheus].\n"
+
+
+def slot(number: int) -> dict[str, int]:
+    """The ports of a node, ``number`` steps above the usual ones."""
+    return {name: first + number for name, first in FIRST_PORTS.items()}
 
 
 def rabbitmq_conf(*, amqp: int, management: int, prometheus: int) -> str:

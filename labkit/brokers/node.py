@@ -14,21 +14,12 @@ import psutil
 from labkit.brokers import START_TIMEOUT, Broker, Say, config, processes, programs, state
 from labkit.errors import BrokerError, BrokerStartError, PortTakenError
 
-# The usual port of each, or all of them some steps higher. Those of epmd and of the Erlang distribution are not
-# RabbitMQ's own (4369, 25672), so that a RabbitMQ of the whole machine finds its ports free.
-FIRST_PORTS = {"amqp": 5672, "management": 15672, "prometheus": 15692, "distribution": 26672, "epmd": 14369}
-# Management's and Prometheus's ports are 20 apart: every other 20 steps are left out.
-SLOTS = [number for number in range(400) if number % 40 < 20]
 VARIABLES = {"amqp": "LABKIT_AMQP_PORT", "management": "LABKIT_MANAGEMENT_PORT"}
 BOOT_ATTEMPTS = 3
 EPMD_TIMEOUT = 5.0  # seconds that it gets to open its port
 PORTS_RELEASED = 5.0  # seconds at most until the ports of an ended process are free again
 LAST_WORDS = 15  # lines of output that an error quotes
 LONGEST_LINE = 300  # characters of each
-
-
-def _slot(number: int) -> dict[str, int]:
-    return {name: first + number for name, first in FIRST_PORTS.items()}
 
 
 class Node(Broker):
@@ -127,10 +118,11 @@ class Node(Broker):
 
     def _ports(self) -> dict[str, int]:
         kept = state.read(self._state_file).get("ports")
-        if isinstance(kept, dict) and all(isinstance(kept.get(name), int) for name in FIRST_PORTS):
-            return {name: kept[name] for name in FIRST_PORTS}
+        if isinstance(kept, dict) and all(isinstance(kept.get(name), int) for name in config.FIRST_PORTS):
+            return {name: kept[name] for name in config.FIRST_PORTS}
         return {
-            name: state.wanted_port(VARIABLES.get(name, "")) or first for name, first in FIRST_PORTS.items()
+            name: state.wanted_port(VARIABLES.get(name, "")) or first
+            for name, first in config.FIRST_PORTS.items()
         }
 
     def _port(self, name: str) -> int:
@@ -179,14 +171,14 @@ class Node(Broker):
                     do=f"Close that program, or set {VARIABLES[name]} to another port, or unset it.",
                 )
         kept = self._ports()
-        for ports in (kept | wanted, *(_slot(number) | wanted for number in SLOTS)):
+        for ports in (kept | wanted, *(config.slot(number) | wanted for number in config.SLOTS)):
             if ports not in lost and all(map(state.port_free, ports.values())) and self._start_epmd(ports):
                 for name in VARIABLES:
                     if ports[name] != kept[name] and name not in wanted:
                         say(f"Port {kept[name]} is not free; this broker takes {ports[name]}.")
                 return ports
         raise PortTakenError(
-            f"None of the ports from {FIRST_PORTS['amqp']} on is free together with those that belong to it.",
+            f"None of the ports from {config.FIRST_PORTS['amqp']} on is free together with those that belong to it.",
             do="Close the programs that listen there, and try again.",
         )
 
