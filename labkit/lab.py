@@ -41,6 +41,13 @@ CONSUMERS_LIMIT = 15.0  # seconds until the broker must show new workers
 PATIENCE = 600.0  # seconds that somebody else has for restarting a remote broker
 WATCH_LIMIT = 15.0  # seconds that the look-out for the broker may take to begin, and to end
 
+
+class Bar(tqdm):
+    """A progress bar without a thread of its own that watches it."""
+
+    monitor_interval = 0
+
+
 _open: dict[str, Lab] = {}  # by lesson: a second Lab of the same name in one kernel replaces the first
 
 
@@ -333,7 +340,7 @@ class Lab:
 
     def _wait_until_settled(self, timeout: float, doing: str) -> None:
         deadline, last, since = time.monotonic() + timeout, None, 0.0
-        with tqdm(total=1, desc=doing, disable=not self.progress, leave=False, mininterval=0.1) as bar:
+        with Bar(total=1, desc=doing, disable=not self.progress, leave=False, mininterval=0.1) as bar:
             while True:
                 self._check()
                 for producer in self._producers:

@@ -229,7 +229,8 @@ class Ledger:
         elif kind == Kind.RETURNED:
             self._outcome[t] = _UNROUTABLE
         elif kind in (Kind.NACKED, Kind.LOST):
-            self._outcome[t] = _LOST
+            # Nobody has it any more. If it was finished, only its acknowledgement went unrecorded.
+            self._outcome[t] = _DONE if self._finishes[t] else _LOST
 
     def _apply_to_delivery(self, kind: int, t: int, held: dict[int, int]) -> None:
         """What a worker says of a task that it holds."""

@@ -99,6 +99,7 @@ class Worker(threading.Thread):
         self._broken: Exception | None = None  # the connection is gone, and why
         self._buffer: deque = deque()  # delivered, and not yet started
         self._stopping = self._crashed = self._paused = False
+        self._moment = threading.Lock()  # a task is finished before a crash or not at all
         self._wake = threading.Event()  # ends a wait while there is no connection
 
     # --- what others may call ----------------------------------------------------------------
@@ -133,11 +134,17 @@ class Worker(threading.Thread):
 
     def crash(self) -> None:
         """Break its TCP connection in the middle of whatever it does; the broker is told nothing."""
-        self._crashed = True
-        self.ledger.record(Kind.CRASHED, worker=self.name)
+        with self._moment:
+            self._crashed = True
+            self.ledger.record(Kind.CRASHED, worker=self.name)
         self.state = "crashed"
-        self._cut()
+        self.cut()
         self._nudge()
+
+    def cut(self) -> None:
+        """Break its TCP connection, as a network would; it notices, and comes back."""
+        with contextlib.suppress(OSError, AttributeError):
+            self._socket.shutdown(socket.SHUT_RDWR)
 
     def pause(self) -> None:
         """Hold it where it is; it stays connected, answers heartbeats and is sent tasks as before."""
@@ -159,24 +166,20 @@ class Worker(threading.Thread):
             with contextlib.suppress(AMQPError):
                 connection.add_callback_threadsafe(lambda: None)
 
-    def _cut(self) -> None:
-        with contextlib.suppress(OSError, AttributeError):
-            self._socket.shutdown(socket.SHUT_RDWR)
-
     # --- the thread --------------------------------------------------------------------------
 
     def run(self) -> None:
         delay = FIRST_DELAY
         try:
-            while not self._leaving:
+            while not self.leaving:
                 try:
                     self._connect()
                     delay = FIRST_DELAY
-                    while not self._leaving:
+                    while not self.leaving:
                         self._turn()
                 except (AMQPError, OSError, LabError) as error:
                     self._disconnected(error)
-                    if not self.reconnect or self._leaving:
+                    if not self.reconnect or self.leaving:
                         break
                     self._wake.clear()
                     self._wake.wait(delay)
@@ -185,7 +188,8 @@ class Worker(threading.Thread):
             self._leave()
 
     @property
-    def _leaving(self) -> bool:
+    def leaving(self) -> bool:
+        """Whether it was told to stop, or crashed."""
         return self._stopping or self._crashed
 
     def _connect(self) -> None:
@@ -258,15 +262,16 @@ class Worker(threading.Thread):
                 self._work(task.cost * self.seconds_per_dot * (0.5 if doomed == "middle" else 1))
             if doomed == "middle":
                 self.crash()
-            if self._crashed:
-                return
-            result = perform(task, self.handlers)
+            result = None if self._crashed else perform(task, self.handlers)
         except Exception as error:  # the handlers are the learner's
             record(Kind.FAILED, task_id, name, str(error))
             self._tell("failed", error)
             self._give_up(tag, task_id)
         else:
-            record(Kind.FINISHED, task_id, name)
+            with self._moment:
+                if self._crashed:
+                    return
+                record(Kind.FINISHED, task_id, name)
             self._tell("done", (task, result))
             if doomed:
                 self.crash()
@@ -326,7 +331,7 @@ class Worker(threading.Thread):
         self._buffer.clear()
         self.current = None
         self.error = error if isinstance(error, LabError) else explain(error, self._parameters)
-        if not self._leaving and self.reconnect:
+        if not self.leaving and self.reconnect:
             self.state = "reconnecting"
             self._tell("reconnecting", self.error)
 
@@ -341,7 +346,7 @@ class Worker(threading.Thread):
         connection, self._connection, self._channel = self._connection, None, None
         if connection is not None and connection.is_open:
             # Whatever is still on its way to this worker has to be read before the broker's goodbye.
-            limit = threading.Timer(CLOSE_LIMIT, self._cut)
+            limit = threading.Timer(CLOSE_LIMIT, self.cut)
             limit.daemon = True
             limit.start()
             with contextlib.suppress(AMQPError, OSError):

@@ -11,6 +11,11 @@ from labkit import brokers
 from labkit.errors import LabError
 
 
+def pytest_addoption(parser):
+    parser.addoption("--storms", type=int, default=None, help="how many storms to run (tests/storms)")
+    parser.addoption("--storm-seed", type=int, default=None, help="run this one storm again")
+
+
 def not_to_be_had(error: LabError) -> None:
     """Without a broker the tests say nothing: that fails in CI, and is a skipped test on a laptop."""
     if os.environ.get("CI"):
