@@ -133,7 +133,7 @@ def _broker() -> Iterator[Finding]:
         else:
             yield Finding(down, "Ask whoever runs it to start it, or unset LABKIT_AMQP_URL.", failed=True)
     else:
-        broker.wait_ready(timeout=1)  # raises for a wrong password or virtual host
+        broker.wait_ready(timeout=10)  # raises for a wrong password or virtual host
         status = broker.status()
         yield Finding(f"RabbitMQ {status.rabbitmq_version} runs at {status.amqp} ({status.kind})")
 

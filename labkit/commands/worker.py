@@ -96,10 +96,10 @@ def _wait(worker: Worker) -> None:
 
 
 def _leave(worker: Worker) -> int:
-    if worker.state == "working":
-        say(" [*] Finishing this task; Ctrl-C again gives it back")
-    worker.stop(timeout=None)
     try:
+        if worker.state == "working":
+            say(" [*] Finishing this task; Ctrl-C again gives it back")
+        worker.stop(timeout=None)
         _wait(worker)
     except KeyboardInterrupt:
         worker.crash()  # the broker sees the connection go, and gives the task to another worker
