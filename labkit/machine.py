@@ -25,7 +25,8 @@ MANAGERS = {  # the package managers that the lab knows, and how each installs w
     "winget": ["winget", "install", "--silent", "--accept-package-agreements", "--accept-source-agreements"],
 }
 RABBITMQ = {"apt-get": "rabbitmq-server", "dnf": "rabbitmq-server", "brew": "rabbitmq"}
-BROWSER = {"apt-get": "chromium", "dnf": "chromium", "brew": "chromium"}
+# The driver of playwright, which comes with it, needs libatomic; a bare Debian has none.
+BROWSER = {"apt-get": "chromium libatomic1", "dnf": "chromium libatomic", "brew": "chromium"}
 BROWSER_PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "chrome", "msedge")
 
 
@@ -135,5 +136,5 @@ def browser() -> str | None:
 
 def install_browser(yes: bool = False) -> None:
     """Install Chromium with the platform's package manager; raises :class:`SetupError`."""
-    error = SetupError("There is no Chromium for the browser tests.")
+    error = SetupError("There is no Chromium that the browser tests could drive.")
     install(BROWSER, error, otherwise="Install Chromium or Chrome, then start again.", yes=yes)

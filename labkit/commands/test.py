@@ -38,5 +38,6 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _browser(yes: bool) -> None:
-    if machine.browser() is None:
+    driver = subprocess.run([sys.executable, "-m", "playwright", "--version"], capture_output=True)
+    if machine.browser() is None or driver.returncode:
         machine.install_browser(yes=yes)
