@@ -64,10 +64,14 @@ class Fate:
 
 @dataclass(frozen=True)
 class Matrix(Mapping[Cell, Fate]):
-    """The fates by queue and message, and the ``name`` of what the broker went through."""
+    """The fates by queue and message, and the ``name`` of what the broker went through.
+
+    ``confirmed`` says whether every message had been confirmed to the publisher before that.
+    """
 
     name: str
     fates: Mapping[Cell, Fate] = field(default_factory=dict)
+    confirmed: bool = True
 
     @property
     def outcomes(self) -> dict[Cell, str]:
@@ -151,9 +155,7 @@ class Survival:
             sent, self._publisher = self._publisher.sent, None
         confirmed = self._fates("confirmed", self._confirmed)
         self._confirmed = {}
-        return Matrix(f"{name}, confirmed", confirmed), Matrix(
-            f"{name}, not confirmed", self._fates("unconfirmed", sent)
-        )
+        return Matrix(name, confirmed), Matrix(name, self._fates("unconfirmed", sent), confirmed=False)
 
     def _fates(self, shelf: str, sent: Mapping[Cell, int]) -> dict[Cell, Fate]:
         fates = {}
@@ -163,7 +165,7 @@ class Survival:
                 if queue in self.refused:
                     fates[cell] = Fate(0, 0, refused=True)
                 else:
-                    fates[cell] = Fate(sent[cell], *drain(self.lab, self.lab.name(_short(shelf, *cell))))
+                    fates[cell] = _fate(sent[cell], fetch(self.lab, self.lab.name(_short(shelf, *cell))))
         return fates
 
     def _declared(self, channel, shelf: str, cell: Cell) -> str:
@@ -175,30 +177,45 @@ class Survival:
         return name
 
 
-def drain(lab: Lab, queue: str, timeout: float = COUNT_LIMIT) -> tuple[int | None, int]:
-    """Fetch everything from the queue: how many different messages, and how many with ``redelivered``.
+@dataclass(frozen=True)
+class Message:
+    """A message that was fetched from a queue."""
 
-    (None, 0) when there is no such queue. Tries again while the queue has no leader yet; WaitTimeoutError
-    after ``timeout`` seconds.
+    id: str | None
+    body: bytes
+    redelivered: bool
+
+
+def fetch(lab: Lab, queue: str, timeout: float = COUNT_LIMIT) -> list[Message] | None:
+    """Fetch everything from the queue, which is empty afterwards; None when there is no such queue.
+
+    Tries again while the queue has no leader yet; WaitTimeoutError after ``timeout`` seconds.
     """
-    found: dict[str | None, bool] = {}
+    found: list[Message] = []
     deadline = time.monotonic() + timeout
     while True:
         try:
             with lab.channel("counts") as channel:
                 while True:
-                    method, properties, _ = channel.basic_get(queue, auto_ack=True)
+                    method, properties, body = channel.basic_get(queue, auto_ack=True)
                     if method is None:
-                        return len(found), sum(found.values())
-                    found[properties.message_id] = method.redelivered
+                        return found
+                    found.append(Message(properties.message_id, body, method.redelivered))
         except LabError as error:
             if "no queue" in error.what:  # other 404s say that its process is not there yet
-                return None, 0
+                return None
             if time.monotonic() > deadline:
                 raise WaitTimeoutError(
                     f"The queue {queue} could not be read for {timeout:g} s.", do=error.what
                 ) from error
         time.sleep(RETRY)
+
+
+def _fate(sent: int, found: list[Message] | None) -> Fate:
+    if found is None:
+        return Fate(sent, None)
+    different = {message.id: message for message in found}.values()
+    return Fate(sent, len(different), sum(message.redelivered for message in different))
 
 
 def _short(shelf: str, queue: str, message: str) -> str:

@@ -10,7 +10,7 @@ from labkit.brokers.remote import Remote
 from labkit.errors import QueueMissingError
 from labkit.lab import Lab
 from labkit.ledger import Kind
-from labkit.survival import MESSAGES, QUEUES, Fate, Survival, drain
+from labkit.survival import MESSAGES, QUEUES, Fate, Survival, fetch
 
 
 @pytest.fixture(scope="module")
@@ -119,7 +119,7 @@ def test_a_producer_that_was_cut_off_keeps_its_pace(restarted):
 
 
 def test_a_queue_that_is_not_there_has_kept_nothing(restarted):
-    assert drain(restarted.lab, restarted.lab.name("nowhere")) == (None, 0)
+    assert fetch(restarted.lab, restarted.lab.name("nowhere")) is None
     with pytest.raises(QueueMissingError):
         restarted.lab.depth(restarted.lab.name("nowhere"))
 

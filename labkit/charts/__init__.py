@@ -13,6 +13,7 @@ Each returns a ``Chart``, which shows itself in a notebook; ``savefig`` writes i
 from labkit.charts.bars import loads
 from labkit.charts.chart import Chart
 from labkit.charts.gantt import timeline
+from labkit.charts.matrix import survival
 from labkit.charts.sweep import sweep
 
-__all__ = ["Chart", "loads", "sweep", "timeline"]
+__all__ = ["Chart", "loads", "survival", "sweep", "timeline"]
