@@ -5,15 +5,17 @@
 ``backlog``     what waited, and what was unacknowledged
 ``comparison``  strategies side by side
 ``survival``    what outlived a broker's death
+``amounts``     measured numbers side by side, with their spread
 ``sweep``       a prefetch for long tasks and for tiny ones: both sides of the trade
 
 Each returns a ``Chart``, which shows itself in a notebook; ``savefig`` writes it to a file.
 """
 
+from labkit.charts.amounts import amounts
 from labkit.charts.bars import loads
 from labkit.charts.chart import Chart
 from labkit.charts.gantt import timeline
 from labkit.charts.matrix import survival
 from labkit.charts.sweep import sweep
 
-__all__ = ["Chart", "loads", "survival", "sweep", "timeline"]
+__all__ = ["Chart", "amounts", "loads", "survival", "sweep", "timeline"]

@@ -299,7 +299,9 @@ def _check_once(once: Callable) -> str:
             )
         if twice := [message_id for message_id, times in stage.done.items() if times > 1]:
             hint = (
-                "" if sent else " Nothing is in sent: what a function keeps for itself is gone after a crash."
+                ""
+                if sent
+                else " Nothing was written into sent, and what a function keeps for itself is gone after a crash."
             )
             raise Wrong(f"Your worker crashed {when}, and {', '.join(twice)} was sent twice.{hint}")
         _judge_left(stage)
