@@ -14,8 +14,10 @@ Each returns a ``Chart``, which shows itself in a notebook; ``savefig`` writes i
 from labkit.charts.amounts import amounts
 from labkit.charts.bars import loads
 from labkit.charts.chart import Chart
+from labkit.charts.depth import backlog
 from labkit.charts.gantt import timeline
 from labkit.charts.matrix import survival
+from labkit.charts.strategies import comparison
 from labkit.charts.sweep import sweep
 
-__all__ = ["Chart", "amounts", "loads", "survival", "sweep", "timeline"]
+__all__ = ["Chart", "amounts", "backlog", "comparison", "loads", "survival", "sweep", "timeline"]
