@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import hashlib
-import os
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -14,11 +11,10 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
 import pika
-import psutil
 from pika.exceptions import AMQPError, ChannelClosedByBroker
 from tqdm.auto import tqdm
 
-from labkit import brokers, management
+from labkit import brokers, leftovers, management
 from labkit.brokers.connection import connect, explain
 from labkit.errors import CancelledError, LabError, QueueMissingError, UsageError, WaitTimeoutError
 from labkit.ledger import Kind, Ledger, Outcome
@@ -27,6 +23,7 @@ from labkit.producer import Producer
 from labkit.relay import Relay
 from labkit.run import Run
 from labkit.tasks import Task
+from labkit.watch import Watch
 from labkit.worker import Worker
 
 if TYPE_CHECKING:
@@ -39,7 +36,6 @@ REQUEUE_LIMIT = 2.0  # seconds the broker gets to put back what a lost worker ha
 GRACE = 1.0  # seconds in which workers may finish their task when everything is cleared away
 CONSUMERS_LIMIT = 15.0  # seconds until the broker must show new workers
 PATIENCE = 600.0  # seconds that somebody else has for restarting a remote broker
-WATCH_LIMIT = 15.0  # seconds that the look-out for the broker may take to begin, and to end
 
 
 class Bar(tqdm):
@@ -83,12 +79,12 @@ class Lab:
         self.broker.start(say=say)
         self.management = management.of(self.broker)
         self._overview = self.management.overview()
-        self._prefix = f"lab.{lesson}.{_owner()}."
+        self._prefix = f"lab.{lesson}.{leftovers.owner()}."
         self._declared: set[str] = set()
         self._cancelled = threading.Event()
         self._begin()
         _open[lesson] = self
-        self._clear_leftovers()
+        leftovers.clear(self.management, self._prefix)
 
     def begin(self) -> None:
         """Start a new experiment: a fresh ledger, no workers, no queues in use. Queues keep what is in them."""
@@ -449,7 +445,7 @@ class Lab:
         return self._down_and_up(kill_and_start, timeout, "kill it (SIGKILL) and start it again")
 
     def _down_and_up(self, act: Callable, timeout: float | None, what: str) -> float:
-        watch = _Watch(self.parameters(f"lab {self.lesson} watch"), self.ledger)
+        watch = Watch(self.parameters(f"lab {self.lesson} watch"), self.ledger)
         watch.start()
         try:
             if self.broker.can_restart:
@@ -509,15 +505,6 @@ class Lab:
                     self._declared.discard(queue)
         self.management.close()
 
-    def _clear_leftovers(self) -> None:
-        """Delete the queues of kernels that are gone, on this machine."""
-        for queue in self.management.queues("lab."):
-            owner = queue.name.split(".")[2] if queue.name.count(".") >= 3 else ""
-            mine = queue.name.startswith(self._prefix)
-            if mine or (owner and not _alive(owner)):
-                with contextlib.suppress(LabError):
-                    self.management.delete_queue(queue.name)
-
     def __enter__(self) -> Lab:
         return self
 
@@ -529,81 +516,6 @@ class Lab:
             f"Lesson {self.lesson} on RabbitMQ {self._overview.rabbitmq_version} at {self.broker.address()}"
             f" ({self.broker.kind}); management page {self.broker.management_url}"
         )
-
-
-class _Watch(threading.Thread):
-    """Notes in the ledger when connections to the broker break, and when they can be made again."""
-
-    def __init__(self, parameters: pika.ConnectionParameters, ledger: Ledger) -> None:
-        super().__init__(name="watch", daemon=True)
-        self.away = 0.0  # seconds, in all
-        self._parameters, self._ledger = parameters, ledger
-        self._watching, self._over = threading.Event(), threading.Event()
-        self._since: float | None = None  # when it was last seen to go (monotonic)
-
-    def start(self) -> None:
-        """Returns when it watches, or has seen that the broker is away."""
-        super().start()
-        self._watching.wait(WATCH_LIMIT)
-
-    def stop(self) -> None:
-        """Look once more, and end."""
-        self._over.set()
-        self.join(WATCH_LIMIT)
-
-    def run(self) -> None:
-        while True:
-            last = self._over.is_set()
-            try:
-                connection = connect(self._parameters)
-            except LabError:
-                self._down()
-                if last:
-                    return
-                self._over.wait(POLL)
-                continue
-            self._up()
-            try:
-                while not self._over.is_set():
-                    connection.process_data_events(0.2)
-                connection.close()
-                return
-            except AMQPError:
-                self._down()
-
-    def _down(self) -> None:
-        if self._since is None:
-            self._since = time.monotonic()
-            self._ledger.record(Kind.BROKER_DOWN)
-        self._watching.set()
-
-    def _up(self) -> None:
-        if self._since is not None:
-            self.away += time.monotonic() - self._since
-            self._since = None
-            self._ledger.record(Kind.BROKER_UP)
-        self._watching.set()
-
-
-def _owner() -> str:
-    """This process in a queue's name: the machine, the process, and when it began."""
-    return f"{_machine()}-{os.getpid()}-{int(psutil.Process().create_time()) % 100_000}"
-
-
-def _machine() -> str:
-    return hashlib.sha256(socket.gethostname().encode()).hexdigest()[:4]
-
-
-def _alive(owner: str) -> bool:
-    """Whether the process of ``_owner`` may still be there; those of other machines are left alone."""
-    machine, _, rest = owner.partition("-")
-    pid, _, began = rest.partition("-")
-    if machine != _machine() or not pid.isdigit():
-        return True
-    try:
-        return str(int(psutil.Process(int(pid)).create_time()) % 100_000) == began
-    except psutil.Error:
-        return False
 
 
 @atexit.register
