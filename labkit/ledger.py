@@ -67,6 +67,7 @@ _GIVEN_UP = {int(Kind.REQUEUED): _WAITING, int(Kind.DEAD_LETTERED): _DEAD_LETTER
 # Plain numbers for the hot loop: an Enum's attributes are slow.
 _DELIVERED, _REDELIVERED, _STARTED = int(Kind.DELIVERED), int(Kind.REDELIVERED), int(Kind.STARTED)
 _FINISHED_KIND, _ACKNOWLEDGED, _CONNECTED = int(Kind.FINISHED), int(Kind.ACKNOWLEDGED), int(Kind.CONNECTED)
+_CONFIRMED = int(Kind.CONFIRMED)
 # What a worker holds of a task: bits of a small number.
 _SETTLED, _FINISHED, _FAILED = 1, 2, 4  # the broker has forgotten it; the work is done; the work failed
 
@@ -189,6 +190,7 @@ class Ledger:
     def _store(self, batch: Iterable[tuple], zero: float = 0.0) -> None:
         """Append the events to the store, and work out what they change. This is the hot loop."""
         numbers, workers, held, outcome = self._numbers, self._workers, self._held, self._outcome
+        finishes, gone, automatic = self._finishes, self._gone, self._automatic
         add_time, add_kind = self._times.append, self._kinds.append
         add_task, add_worker = self._task_numbers.append, self._worker_numbers.append
         for at, kind, task_id, worker, note in batch:
@@ -196,30 +198,47 @@ class Ledger:
             if w is None:
                 w = workers[worker] = len(held)
                 held.append({})
-            if w in self._gone and kind != _CONNECTED:
+            if gone and w in gone and kind != _CONNECTED:
                 continue
             t = numbers.get(task_id)
             if t is None:
                 t = numbers[task_id] = len(outcome)
                 self._names.append(task_id)
                 outcome.append(_WAITING)
-                self._finishes.append(0)
+                finishes.append(0)
             if note is not None:
                 self._notes[len(self._kinds)] = note
             add_time(at - zero)
             add_kind(kind)
             add_task(t)
             add_worker(w)
+            # The usual life of a task first: this is run through for every event.
+            if kind == _STARTED:
+                continue
             if t < 0:
                 if w >= 0:
                     self._apply_to_worker(kind, w, note)
             elif w < 0:
-                self._apply_to_message(kind, t)
-            elif kind == _DELIVERED or kind == _REDELIVERED:  # noqa: SIM109 (faster)
-                held[w][t] = _SETTLED if w in self._automatic else 0
+                if kind != _CONFIRMED:
+                    self._apply_to_message(kind, t)
+            elif kind == _DELIVERED or kind == _REDELIVERED:  # noqa: PLR1714, SIM109 (faster)
+                held[w][t] = _SETTLED if w in automatic else 0
                 outcome[t] = _IN_FLIGHT
-            elif kind != _STARTED and t in held[w]:
-                self._apply_to_delivery(kind, t, held[w])
+            elif t in (mine := held[w]):
+                bits = mine[t]
+                if kind == _ACKNOWLEDGED and bits == _FINISHED:
+                    del mine[t]
+                    outcome[t] = _DONE
+                elif kind == _FINISHED_KIND and bits <= _SETTLED:
+                    if finishes[t] < 255:
+                        finishes[t] += 1
+                    if bits:  # the broker has forgotten it already
+                        del mine[t]
+                        outcome[t] = _DONE
+                    else:
+                        mine[t] = _FINISHED
+                else:
+                    self._apply_to_delivery(kind, t, mine)
 
     def _apply_to_message(self, kind: int, t: int) -> None:
         """What the producer or the lab says of a task."""
