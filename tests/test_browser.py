@@ -24,9 +24,8 @@ RUN = 240_000  # milliseconds for a lesson of half a minute
 @pytest.fixture(scope="module")
 def jupyterlab():
     """JupyterLab as ``labkit start`` runs it; gives its address."""
-    with start.jupyterlab(start.choose_port(None), browser=False) as (server, url):
-        start._wait_until_ready(server, url)
-        yield url
+    with start.jupyterlab(None, browser=False) as server:
+        yield start.wait_until_ready(server)
 
 
 @pytest.fixture(scope="module")

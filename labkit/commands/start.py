@@ -52,9 +52,9 @@ def run(args: argparse.Namespace) -> int:
             undo.callback(jupyter.terminate)  # both end at the same time
             undo.callback(_deaf)  # the first to be undone: a second Ctrl-C must not cut the rest short
             broker.start(say=say)
-        server = _wait_until_ready(jupyter)
+        url = wait_until_ready(jupyter)
         try:
-            say(f"\n  JupyterLab        {server['url']}lab/tree/{NOTEBOOK}?token={server['token']}")
+            say(f"\n  JupyterLab        {url}")
             say(f"  Management page   {broker.management_url or 'none was given for this broker'}")
             say(
                 "\nCtrl-C ends JupyterLab"
@@ -135,8 +135,8 @@ def _deaf() -> None:
             signal.signal(getattr(signal, name), signal.SIG_IGN)
 
 
-def _wait_until_ready(jupyter: subprocess.Popen) -> dict:
-    """Return what JupyterLab wrote down about itself (``url``, ``token``) as soon as it answers there."""
+def wait_until_ready(jupyter: subprocess.Popen) -> str:
+    """Return the address of the first notebook, with its token, as soon as JupyterLab answers there."""
     import urllib.request  # slow to import, and --help imports this module
 
     straight = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # loopback never goes by a proxy
@@ -145,7 +145,7 @@ def _wait_until_ready(jupyter: subprocess.Popen) -> dict:
         try:
             server = json.loads((_runtime() / f"jpserver-{jupyter.pid}.json").read_text())
             with straight.open(f"{server['url']}api", timeout=5):
-                return server
+                return f"{server['url']}lab/tree/{NOTEBOOK}?token={server['token']}"
         except (OSError, ValueError):
             time.sleep(0.1)
     said = [line for line in _log().read_text(errors="replace").splitlines() if line.strip()]
