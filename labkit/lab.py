@@ -353,6 +353,7 @@ class Lab:
                 if working or state != last:
                     last, since = state, now
                 elif now - since >= QUIET:
+                    bar.total = None  # or else tqdm leaves the unfinished bar standing
                     return
                 if now > deadline:
                     raise WaitTimeoutError(

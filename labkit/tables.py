@@ -49,13 +49,15 @@ class Table:
             f"{name:<{width}}  " + " ".join(f"{cell.label}{_LOOKS[cell.fate][0]}" for cell in cells)
             for name, cells in self.rows.items()
         ]
-        return "\n".join([*lines, self._key(), self.text])
+        return "\n".join([*lines, "   ".join(self._key()), self.text])
 
-    def _key(self) -> str:
+    def _key(self) -> list[str]:
         used = {cell.fate for cells in self.rows.values() for cell in cells}
-        return "   ".join(f"{look[0]} {look[1]}" for fate, look in _LOOKS.items() if fate in used)
+        return [f"{look[0]} {look[1]}" for fate, look in _LOOKS.items() if fate in used]
 
     def _repr_html_(self) -> str:
+        entry = '<span style="display:inline-block; margin-right:1.6em">{}</span>'
+        key = "".join(entry.format(html.escape(words)) for words in self._key())
         body = ""
         for name, cells in self.rows.items():
             chips = "".join(_chip(cell) for cell in cells[:SHOWN])
@@ -66,7 +68,7 @@ class Table:
             body += f'<td style="text-align:left; padding:.15em 0; white-space:normal">{chips}</td></tr>'
         return (
             f'<table style="margin:.3em 0; font-size:1.15em; max-width:56em">{body}</table>'
-            f'<div style="font-size:1.05em; opacity:.85">{html.escape(self._key())}</div>'
+            f'<div style="font-size:1.1em; opacity:.85">{key}</div>'
             f'<div style="font-size:1.15em; margin:.2em 0">{html.escape(self.text)}</div>'
         )
 

@@ -49,7 +49,7 @@ class _Stage:
 
     def bodies(self, ids: Sequence[str]) -> str:
         names = dict(self.messages)
-        return ", ".join(f"{names[each].decode()} ({each})" for each in ids)
+        return ", ".join(names[each].decode() for each in ids)
 
     @property
     def missing(self) -> list[str]:
