@@ -17,7 +17,6 @@ from labkit.relay import Relay
 from labkit.run import Run
 from labkit.strategy import Strategy
 
-pictured = pytest.mark.skipif(not hasattr(charts, "comparison"), reason="the chart is not drawn yet")
 LIMIT = 120  # seconds for a command on a busy machine
 
 
@@ -254,7 +253,6 @@ def test_a_result_is_found_by_its_place_and_by_its_name(comparison):
         comparison["prefetch 7"]
 
 
-@pictured
 def test_what_is_saved_can_be_read_again(comparison, tmp_path):
     files = comparison.save(tmp_path / "new" / "folder")
     names = [path.name for path in files]
@@ -336,7 +334,6 @@ def labkit_compare(*arguments, **more):
     )  # fmt: skip
 
 
-@pictured
 def test_the_command_prints_the_table_and_saves_it_all(broker, tmp_path):
     done = labkit_compare(
         "--workers", "1,3", "--workload", "equal:count=6,cost=1", "--strategy", "default", "--strategy", "prefetch=1",
