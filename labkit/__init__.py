@@ -11,6 +11,9 @@ module                  what is in it
 ``labkit.management``   RabbitMQ's management HTTP API
 ``labkit.loads``        what the broker counted for every worker
 ``labkit.schedule``     what would have been best for a workload
+``labkit.strategy``     the settings with which the same tasks go differently
+``labkit.compare``      strategies run on the same tasks, in a table
+``labkit.relay``        puts the broker some milliseconds farther away
 ``labkit.charts``       pictures of a run
 ``labkit.tables``       who had which task, and what became of it
 ``labkit.live``         the picture while it runs, and a saved run played back
