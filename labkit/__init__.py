@@ -17,6 +17,7 @@ module                  what is in it
 ``labkit.charts``       pictures of a run
 ``labkit.tables``       who had which task, and what became of it
 ``labkit.live``         the picture while it runs, and a saved run played back
+``labkit.playground``   the controls for comparing strategies, and the same from code
 ``labkit.lesson``       predictions, and the cards that a lesson speaks with
 ``labkit.exercises``    exercises: check, hints and solution
 ``labkit.brokers``      where RabbitMQ runs: a private node, compose.yaml, or any URL

@@ -127,6 +127,11 @@ class Worker(threading.Thread):
         """How many tasks were delivered to it that it has not started."""
         return len(self._buffer)
 
+    @property
+    def paused(self) -> bool:
+        """Whether it is held."""
+        return self._paused
+
     def stop(self, timeout: float | None = 10) -> None:
         """Let it finish its task and leave; what else was delivered to it stays unacknowledged.
 

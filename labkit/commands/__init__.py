@@ -25,6 +25,7 @@ COMMANDS = {
     "send": "publish messages from this terminal",
     "worker": "work on messages in this terminal",
     "compare": "run strategies on the same tasks and print a table",
+    "playground": "compare strategies on a page of its own, without code",
     "doctor": "check this machine and say what to mend",
     "test": "set up what the tests need and run them with pytest",
 }

@@ -11,14 +11,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from labkit import bootstrap, commands
 from labkit.errors import PortTakenError, SetupError
 from labkit.machine import say
 
-NOTEBOOK = "notebooks/00_start_here.ipynb"
+FIRST_PAGE = "lab/tree/notebooks/00_start_here.ipynb"
 FIRST_PORT = 8888
 PORTS_TRIED = 100  # how many ports after that are tried when it is taken
 READY_TIMEOUT = 90  # seconds that JupyterLab may take to answer
@@ -39,22 +39,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Set up, start the broker and JupyterLab, and stay until Ctrl-C, SIGTERM or the end of JupyterLab."""
+    return serve(args, "JupyterLab", FIRST_PAGE)
+
+
+def serve(args: argparse.Namespace, name: str, page: str, options: Sequence[str] = ()) -> int:
+    """Do what ``run`` does, opening this ``page`` of JupyterLab's server; ``name`` is what it is called.
+
+    ``options`` are more of the server's.
+    """
     bootstrap.enter(args.argv)
     if args.port:
         _require_free(args.port)
     broker = commands.find_broker(yes=args.yes)
     with contextlib.ExitStack() as undo:
         say("Starting JupyterLab and RabbitMQ…")
-        jupyter = undo.enter_context(jupyterlab(args.port, browser=not args.no_browser))
+        jupyter = undo.enter_context(jupyterlab(args.port, not args.no_browser, page, options))
         ours = not broker.running()
         if ours:
             undo.callback(broker.stop, say=say)
             undo.callback(jupyter.terminate)  # both end at the same time
             undo.callback(_deaf)  # the first to be undone: a second Ctrl-C must not cut the rest short
             broker.start(say=say)
-        url = wait_until_ready(jupyter)
+        url = wait_until_ready(jupyter, page)
         try:
-            say(f"\n  JupyterLab        {url}")
+            say(f"\n  {name:<16}  {url}")
             say(f"  Management page   {broker.management_url or 'none was given for this broker'}")
             say(
                 "\nCtrl-C ends JupyterLab"
@@ -77,7 +85,9 @@ def _require_free(port: int) -> None:
 
 
 @contextlib.contextmanager
-def jupyterlab(port: int | None, browser: bool) -> Iterator[subprocess.Popen]:
+def jupyterlab(
+    port: int | None, browser: bool, page: str = FIRST_PAGE, options: Sequence[str] = ()
+) -> Iterator[subprocess.Popen]:
     """Run JupyterLab on loopback, in a state of its own, and end it with its kernels afterwards."""
     home = bootstrap.STATE / "jupyter"
     home.mkdir(parents=True, exist_ok=True)
@@ -97,11 +107,12 @@ def jupyterlab(port: int | None, browser: bool) -> Iterator[subprocess.Popen]:
         "JUPYTER_PREFER_ENV_PATH": "1",
     }
     command = [
-        *(sys.executable, "-m", "jupyterlab", str(bootstrap.ROOT / NOTEBOOK)),
+        *(sys.executable, "-m", "jupyterlab", f"--LabApp.default_url=/{page}"),
         *("--ip=127.0.0.1", f"--port={port or FIRST_PORT}"),
         f"--ServerApp.port_retries={0 if port else PORTS_TRIED}",
         f"--ServerApp.root_dir={bootstrap.ROOT}",
         *("--LabApp.news_url=None", "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"),
+        *options,
         *([] if browser else ["--no-browser"]),
         *(["--allow-root"] if os.name == "posix" and os.geteuid() == 0 else []),
     ]
@@ -135,8 +146,8 @@ def _deaf() -> None:
             signal.signal(getattr(signal, name), signal.SIG_IGN)
 
 
-def wait_until_ready(jupyter: subprocess.Popen) -> str:
-    """Return the address of the first notebook, with its token, as soon as JupyterLab answers there."""
+def wait_until_ready(jupyter: subprocess.Popen, page: str = FIRST_PAGE) -> str:
+    """Return the address of the page, with its token, as soon as JupyterLab answers there."""
     import urllib.request  # slow to import, and --help imports this module
 
     straight = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # loopback never goes by a proxy
@@ -145,7 +156,7 @@ def wait_until_ready(jupyter: subprocess.Popen) -> str:
         try:
             server = json.loads((_runtime() / f"jpserver-{jupyter.pid}.json").read_text())
             with straight.open(f"{server['url']}api", timeout=5):
-                return f"{server['url']}lab/tree/{NOTEBOOK}?token={server['token']}"
+                return f"{server['url']}{page}?token={server['token']}"
         except (OSError, ValueError):
             time.sleep(0.1)
     said = [line for line in _log().read_text(errors="replace").splitlines() if line.strip()]

@@ -19,9 +19,9 @@ class Controls:
         self._replay = replay
         self._moving = False  # the slider is being moved by the replay, not by the learner
         speeds = sorted({*SPEEDS, replay.speed})
-        self._play = ipywidgets.Button(icon="pause", description="Pause", layout={"width": "7em"})
+        self._play = ipywidgets.Button(description="❚❚ Pause", layout={"width": "7em"})
         self._step = ipywidgets.Button(
-            icon="step-forward", description="Step", tooltip="to the next event", layout={"width": "7em"}
+            description="❙▶ Step", tooltip="to the next event", layout={"width": "7em"}
         )
         self._speed = ipywidgets.Dropdown(
             options=[(f"{speed:g} ×", speed) for speed in speeds], value=replay.speed, layout={"width": "6em"}
@@ -51,7 +51,7 @@ class Controls:
     def show(self) -> None:
         """Take over where the replay is."""
         playing = self._replay.playing
-        self._play.description, self._play.icon = ("Pause", "pause") if playing else ("Play", "play")
+        self._play.description = "❚❚ Pause" if playing else "▶ Play"
         self._moving = True
         try:
             self._where.value = round(self._replay.position, 2)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from labkit.errors import UsageError
@@ -21,7 +22,7 @@ LEAD = 0.05  # seconds of the run that are shown after its last event
 class Replay:
     """A run on the screen. Made by ``replay``; every button has a method of the same name."""
 
-    def __init__(self, run: Run, *, speed: float = 1.0, screen=None, controls: bool = True) -> None:
+    def __init__(self, run: Run, *, speed: float = 1.0, screen=None) -> None:
         self.run = run
         self.speed = speed
         self._times = run.ledger.columns()[0]
@@ -35,17 +36,15 @@ class Replay:
         self._stopping, self._wake = threading.Event(), threading.Event()
         self._playing = True
         self._rewind(self.began)
-        self._controls = None
-        if screen is None:
-            screen = self._make_screen(controls)
-        self._screen = screen
+        self.on_draw: Callable[[], object] = lambda: None
+        self._screen = screen or self._make_screen()
         self.frames = 0
         self.problem: Exception | None = None
         self._draw()
         self._thread = threading.Thread(target=self._play, name="replay", daemon=True)
         self._thread.start()
 
-    def _make_screen(self, controls: bool):
+    def _make_screen(self):
         from labkit.lesson import in_notebook
 
         if not in_notebook():
@@ -53,8 +52,9 @@ class Replay:
         try:
             from labkit.live.controls import Controls
 
-            self._controls = Controls(self) if controls else None
-            return screens.Notebook(self._controls.widgets if self._controls else ())
+            controls = Controls(self)
+            self.on_draw = controls.show
+            return screens.Notebook(controls.widgets)
         except ImportError:
             return screens.Terminal()
 
@@ -187,8 +187,7 @@ class Replay:
             self._scene = scene | {"now": round(self._position, 2), "rate": rate}
             self._screen.draw(self._scene, self.text)
             self.frames += 1
-        if self._controls is not None:
-            self._controls.show()
+        self.on_draw()
 
     def _sample(self):
         latest = None

@@ -14,7 +14,7 @@ from pathlib import Path
 from labkit.live.state import DEAD_LETTERED, FINISHED, HELD, LOST, SETTLED, UNROUTABLE, WAITING, Seat, State
 from labkit.loads import Load, Sample
 
-WIDTH = 960  # units of the drawing; it scales to the room there is
+WIDTH = 900  # units of the drawing; it scales to the room there is
 FULL_DETAIL = 8  # workers that get a row each; more of them get a tile each
 MOST = 64  # workers that are drawn
 MOST_BOXES = 75  # of one row: more have no room even at their smallest
@@ -22,8 +22,8 @@ ROW, BOX = 40, 26  # heights of a worker's row and of a task
 QUEUE_TOP, WORKERS_TOP = 58, 128
 LEFT = 132  # where the row's boxes begin
 SLOT, SLOT_WIDTH = 146, 96  # where a worker works
-BUFFER, BUFFER_END = 256, 806
-DONE_LEFT, DONE_WIDTH = 830, 116
+BUFFER, BUFFER_END = 254, 756
+DONE_LEFT, DONE_WIDTH = 772, 116
 SIZES = (1.0, 0.62, 0.36)  # of the boxes: as small as it takes to show them all
 GAP, MORE_ROOM = 3, 44  # between boxes, and for "+123" where there are more
 LABEL_ROOM = 9  # units a character of a label takes
@@ -84,7 +84,7 @@ class Layout:
 
     def _queue(self, ready: int) -> None:
         down = self.state.down
-        self._panel(LEFT - 8, QUEUE_TOP, WIDTH - LEFT, 42, "queue down" if down else "queue")
+        self._panel(LEFT - 8, QUEUE_TOP, WIDTH - LEFT + 6, 42, "queue down" if down else "queue")
         self._word(8, QUEUE_TOP + 18, "name", "queue")
         self._word(8, QUEUE_TOP + 36, "", f"{ready} ready")
         if down:
@@ -102,7 +102,7 @@ class Layout:
         most = max((seat.dots for seat in seats), default=0) or 1
         y = WORKERS_TOP
         for w, seat in enumerate(seats):
-            self._panel(0, y, WIDTH - 4, ROW - 4, f"worker {seat.word}")
+            self._panel(2, y, WIDTH - 4, ROW - 4, f"worker {seat.word}")
             self._word(8, y + 16, "name", short(seat.name, 15))
             self._word(8, y + 31, f"is {seat.word}", STATES[seat.word])
             self._current(seat, w, SLOT, y + 5, SLOT_WIDTH, pace)
@@ -119,7 +119,7 @@ class Layout:
             self._panel(DONE_LEFT, y + 23, round(DONE_WIDTH * seat.dots / most), 6, "bar")
             y += ROW
         for load in others:
-            self._panel(0, y, WIDTH - 4, ROW - 4, "worker other")
+            self._panel(2, y, WIDTH - 4, ROW - 4, "worker other")
             self._word(8, y + 16, "name", short(load.worker, 15))
             self._word(8, y + 31, "", "elsewhere")
             self._word(
@@ -136,7 +136,7 @@ class Layout:
         columns = 4 if len(seats) <= 24 else 8
         width = (WIDTH - 4) // columns
         for w, seat in enumerate(seats):
-            x, y = (w % columns) * width, WORKERS_TOP - 16 + (w // columns) * ROW
+            x, y = 2 + (w % columns) * width, WORKERS_TOP - 16 + (w // columns) * ROW
             self._panel(x, y, width - 4, ROW - 4, f"worker {seat.word}")
             waits = len(seat.held) - (seat.current in seat.held)
             mark = STATES[seat.word].split()[0]

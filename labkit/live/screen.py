@@ -91,15 +91,14 @@ class Terminal:
         self._print(text()) if self._live else print(text())
 
 
-class Nowhere:
-    """For a picture that is part of something else, which draws it itself."""
+class Embedded:
+    """A widget that is part of something else, which shows it."""
 
     def __init__(self, widget) -> None:
         self.widget = widget
 
     def draw(self, scene: dict, text) -> None:
-        if self.widget is not None:
-            draw(self.widget, scene)
+        draw(self.widget, scene)
 
     end = draw
 

@@ -48,7 +48,7 @@ class Watch:
         self._layout = scenes.Layout(self._state)
         self._progress: dict[str, list[float]] = {}  # worker -> when its task started, work done, last look
         self._drawn = 0.0
-        self._sample: Sample | None = None
+        self._samples: list[Sample] = []  # what the broker counted: this list goes on to grow
         self._ended: float | None = None  # when the experiment was over
 
     # --- the thread --------------------------------------------------------------------------
@@ -78,15 +78,15 @@ class Watch:
             if not len(ledger):
                 return  # a still until the next experiment begins
             self._begin(ledger)
-        samples = self._lab.samples
-        sample = samples[-1] if samples else self._sample
-        news = self._state.read()
-        if news or sample is not self._sample or time.monotonic() - self._drawn > ALIVE:
-            self._sample = sample
+        if (samples := self._lab.samples) and self._lab.ledger is self._ledger:
+            self._samples = samples
+        counted = bool(self._samples) and self._samples[-1] is not self._sample
+        if self._state.read() or counted or time.monotonic() - self._drawn > ALIVE:
             self._draw()
 
     def _draw(self) -> None:
         self._state.read()
+        self._sample = self._samples[-1] if self._samples else None
         self._active = {worker.name: worker for worker in self._lab.active}
         self._dot = self._lab.seconds_per_dot
         now = self._ended if self._ended is not None else self._ledger.now()

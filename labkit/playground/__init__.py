@@ -1,0 +1,19 @@
+"""Compare strategies by turning knobs: choose tasks, workers and strategies, run them, let things go wrong.
+
+``show()`` shows the controls in a notebook (``notebooks/playground.ipynb``; ``python3 -m labkit playground``
+opens them as a page of their own). ``Playground`` does the same from code, and ``happen`` lets something go
+wrong in a comparison.
+"""
+
+from labkit.playground.experiment import Playground
+from labkit.playground.happen import Happening, happen
+from labkit.playground.settings import Settings
+
+__all__ = ["Happening", "Playground", "Settings", "happen", "show"]
+
+
+def show(playground: Playground | None = None) -> Playground:
+    """Show the controls here, in a notebook, and return the playground that they drive."""
+    from labkit.playground.panel import Panel
+
+    return Panel(playground or Playground()).show()

@@ -1,0 +1,283 @@
+"""The controls on the left: what is chosen there, as ``Settings``, with what is wrong beside each."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Callable
+
+import ipywidgets
+
+from labkit.errors import UsageError
+from labkit.playground.happen import Happening
+from labkit.playground.settings import MOST_STRATEGIES, MOST_WORKERS, OPTIONS, Settings
+from labkit.strategy import TYPES, Strategy
+from labkit.worker import ACKS
+
+MISHAPS = {
+    "nothing": None,
+    "worker-1 crashes": ("crash", "worker-1"),
+    "worker-1 is paused": ("pause", "worker-1"),
+    "worker-1 slows down": ("slow down", "worker-1"),
+    "the broker restarts": ("restart broker", None),
+    "the broker is killed": ("kill broker", None),
+}
+ORDERS = {"workers first": False, "tasks first": True}
+NAMES = {"seconds_per_dot": "1 dot is", "every": "one every", "speeds": "speeds", "count": "how many"}
+UNITS = {"seconds_per_dot": "s", "pause": "s", "every": "s", "cost": "dots", "heavy": "dots", "light": "dots"}
+
+
+class Field:
+    """A control with its name before it and, when it is wrong, a sentence under it."""
+
+    def __init__(self, name: str, control: ipywidgets.Widget, unit: str = "") -> None:
+        self.control = control
+        label = ipywidgets.HTML(f"<label>{html.escape(name)}</label>")
+        label.add_class("lkp-label")
+        self._problem = ipywidgets.HTML()
+        self._problem.add_class("lkp-problem")
+        row = ipywidgets.HBox([label, control, *([ipywidgets.Label(unit)] if unit else [])])
+        self.widget = ipywidgets.VBox([row, self._problem])
+        self.widget.add_class("lkp-field")
+
+    def say(self, problem: str) -> None:
+        """Show what is wrong with it; nothing if it is right."""
+        text = f'<span role="alert">✕ {html.escape(problem)}</span>' if problem else ""
+        if self._problem.value != text:
+            self._problem.value = text
+            (self.widget.add_class if problem else self.widget.remove_class)("lkp-wrong")
+
+
+def entry(value: object, width: str = "4.6em", **more: object) -> ipywidgets.Text:
+    """A field to type in; what is typed counts at once."""
+    return ipywidgets.Text(value=str(value), continuous_update=True, layout={"width": width}, **more)
+
+
+def choice(options, value, width: str, tooltip: str = "") -> ipywidgets.Dropdown:
+    """A list to choose from."""
+    return ipywidgets.Dropdown(options=options, value=value, layout={"width": width}, tooltip=tooltip)
+
+
+class StrategyRow:
+    """One of the four lines of strategies."""
+
+    def __init__(self, number: int, strategy: Strategy | None) -> None:
+        self.used = ipywidgets.Checkbox(
+            value=strategy is not None,
+            description=str(number),
+            indent=False,
+            tooltip=f"use strategy {number}",
+            layout={"width": "36px"},
+        )
+        self.prefetch = entry("", "68px", placeholder="no limit", tooltip="prefetch: a number, or empty")
+        self.ack = choice(ACKS, "manual", "90px", "acknowledgement")
+        self.order = choice(ORDERS, False, "104px", "who is there first")
+        self.type = choice(TYPES, "classic", "74px", "type of the queue")
+        self.controls = (self.used, self.prefetch, self.ack, self.order, self.type)
+        self._problem = ipywidgets.HTML()
+        self._problem.add_class("lkp-problem")
+        row = ipywidgets.HBox(self.controls)
+        row.add_class("lkp-strategy")
+        self.widget = ipywidgets.VBox([row, self._problem])
+        self._more: dict = {}
+        if strategy is not None:
+            self.put(strategy)
+
+    def put(self, strategy: Strategy | None) -> None:
+        """Show this strategy, or none."""
+        self.used.value = strategy is not None
+        if strategy is not None:
+            self.prefetch.value = "" if strategy.prefetch is None else str(strategy.prefetch)
+            self.ack.value, self.order.value = strategy.ack, strategy.publish_first
+            self.type.value = strategy.queue_type
+            # What has no control here is kept as it was given in code.
+            self._more = {
+                "priorities": strategy.priorities,
+                "confirms": strategy.confirms,
+                "name": strategy.name,
+            }
+
+    def read(self) -> Strategy | None:
+        """The strategy; None if the line is not used, or wrong (which it then says)."""
+        if not self.used.value:
+            self.say("")
+            return None
+        typed = self.prefetch.value.strip().lower()
+        prefetch: object = None if typed in ("", "none", "no limit") else typed
+        if typed.lstrip("-").isdigit():
+            prefetch = int(typed)
+        try:
+            strategy = Strategy(
+                prefetch=prefetch,
+                ack=self.ack.value,
+                publish_first=self.order.value,
+                queue_type=self.type.value,
+                **self._more,
+            )
+        except UsageError as error:
+            self.say(f"{error.what} {error.do}")
+            return None
+        self.say("")
+        return strategy
+
+    def say(self, problem: str) -> None:
+        """Show what is wrong with it."""
+        self._problem.value = f'<span role="alert">✕ {html.escape(problem)}</span>' if problem else ""
+
+    @property
+    def wrong(self) -> bool:
+        """Whether it is used and makes no sense."""
+        return self.used.value and bool(self._problem.value)
+
+
+class Controls:
+    """All of them; ``settings`` is what is chosen, None while something is wrong."""
+
+    def __init__(self, settings: Settings, changed: Callable[[], object]) -> None:
+        self.settings: Settings | None = settings
+        self._changed, self._quiet = (lambda: None), True
+        self.workload = choice(list(OPTIONS), settings.workload, "9em")
+        self.options: dict[str, Field] = {}
+        self._options = ipywidgets.HBox()
+        self._options.add_class("lkp-options")
+        self.dot = Field("1 dot is", entry("0.1", "4em"), "s")
+        self.count = ipywidgets.BoundedIntText(min=1, max=MOST_WORKERS, value=1, layout={"width": "4em"})
+        self.workers = Field("workers", self.count)
+        self.speeds = Field("speeds", entry("1", "11em"))
+        self.rows = [StrategyRow(number, None) for number in range(1, MOST_STRATEGIES + 1)]
+        self.mishap = choice(list(MISHAPS), "nothing", "11em")
+        self.after = Field("meanwhile", self.mishap)
+        self.seconds = entry("1", "3em")
+        self.after.widget.children[0].children += (
+            ipywidgets.Label("after"),
+            self.seconds,
+            ipywidgets.Label("s"),
+        )
+        self._strategies = Field("", ipywidgets.HTML())
+        self.put(settings)
+        for control in (
+            self.workload,
+            self.dot.control,
+            self.count,
+            self.speeds.control,
+            self.mishap,
+            self.seconds,
+            *(control for row in self.rows for control in row.controls),
+        ):
+            control.observe(self._touched, "value")
+        heads = "<span></span><span>prefetch</span><span>acks</span><span>first</span><span>queue</span>"
+        self.widget = ipywidgets.VBox(
+            [
+                _head("Tasks"),
+                ipywidgets.HBox([Field("workload", self.workload).widget, self.dot.widget]),
+                self._options,
+                _head("Workers"),
+                ipywidgets.HBox([self.workers.widget, self.speeds.widget]),
+                _head("Strategies", f'<div class="lkp-heads">{heads}</div>'),
+                *(row.widget for row in self.rows),
+                self._strategies.widget,
+                self.after.widget,
+            ]
+        )
+        self._quiet = False
+        self.read()
+        self._changed = changed
+
+    def put(self, settings: Settings) -> None:
+        """Show these settings."""
+        quiet, self._quiet = self._quiet, True
+        self.workload.value = settings.workload
+        self._make_options(settings.options)
+        self.dot.control.value = f"{settings.seconds_per_dot:g}"
+        self.count.value = len(settings.speeds)
+        self.speeds.control.value = ", ".join(f"{speed:g}" for speed in settings.speeds)
+        for row, strategy in zip(self.rows, [*settings.strategies, *[None] * MOST_STRATEGIES], strict=False):
+            row.put(strategy)
+        first = settings.happenings[0] if settings.happenings else None
+        known = {what: name for name, what in MISHAPS.items()}
+        self.mishap.value = known.get((first.what, first.worker), "nothing") if first else "nothing"
+        self.seconds.value = f"{first.after:g}" if first else self.seconds.value
+        self._quiet = quiet
+        if not quiet:
+            self.read()
+
+    def _make_options(self, options) -> None:
+        self.options = {}
+        for name, value in options.items():
+            made = Field(NAMES.get(name, name), entry(f"{value:g}", "3.4em"), UNITS.get(name, ""))
+            made.control.observe(self._touched, "value")
+            self.options[name] = made
+        self._options.children = tuple(one.widget for one in self.options.values())
+
+    def _touched(self, change: dict) -> None:
+        if self._quiet:
+            return
+        self._quiet = True
+        try:
+            if change["owner"] is self.workload:
+                self._make_options(OPTIONS[self.workload.value])
+            elif change["owner"] is self.count:
+                typed = [part for part in self.speeds.control.value.replace(",", " ").split() if part]
+                self.speeds.control.value = ", ".join([*typed, *["1"] * self.count.value][: self.count.value])
+            elif change["owner"] is self.speeds.control:
+                number = len(self.speeds.control.value.replace(",", " ").split())
+                if 1 <= number <= MOST_WORKERS:
+                    self.count.value = number
+        finally:
+            self._quiet = False
+        self.read()
+
+    def read(self) -> Settings | None:
+        """Take over what is chosen and say beside each control what is wrong with it."""
+        strategies = [row.read() for row in self.rows]
+        what = MISHAPS[self.mishap.value]
+        after = _number(self.seconds.value)
+        settings = Settings(
+            workload=self.workload.value,
+            options={name: _number(one.control.value) for name, one in self.options.items()},
+            speeds=tuple(map(_number, self.speeds.control.value.replace(",", " ").split())),
+            strategies=tuple(one for one in strategies if one is not None),
+            seconds_per_dot=_number(self.dot.control.value),
+            happenings=(Happening(*what, after),) if what else (),
+        )
+        problems = settings.problems()
+        for name, one in self.options.items():
+            one.say(problems.get(name, ""))
+        self.dot.say(problems.get("seconds_per_dot", ""))
+        self.speeds.say(problems.get("speeds", ""))
+        self.after.say(problems.get("happenings", ""))
+        wrong = any(row.wrong for row in self.rows)
+        self._strategies.say("" if wrong else problems.get("strategies", ""))
+        self.settings = None if problems or wrong else settings
+        self._changed()
+        return self.settings
+
+    def freeze(self, frozen: bool) -> None:
+        """While a comparison runs, its settings stay as they are."""
+        for control in (
+            self.workload,
+            self.dot.control,
+            self.count,
+            self.speeds.control,
+            self.mishap,
+            self.seconds,
+            *(control for row in self.rows for control in row.controls),
+            *(one.control for one in self.options.values()),
+        ):
+            if control.disabled != frozen:
+                control.disabled = frozen
+
+
+def _head(text: str, more: str = "") -> ipywidgets.HTML:
+    return ipywidgets.HTML(f"<h3>{text}</h3>{more}")
+
+
+def _number(text: str) -> object:
+    """The number that was typed, or what was typed: it is then refused by name."""
+    text = text.strip()
+    try:
+        return int(text)
+    except ValueError:
+        try:
+            return float(text)
+        except ValueError:
+            return text
