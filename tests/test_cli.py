@@ -7,7 +7,7 @@ import sys
 import pytest
 from terminal import BARE_PYTHON, ROOT, labkit
 
-SUBCOMMANDS = ["start", "broker", "send", "worker", "doctor", "test"]
+SUBCOMMANDS = ["start", "broker", "send", "worker", "compare", "playground", "doctor", "test"]
 BARE = [BARE_PYTHON, "-S", "-m", "labkit"]  # -S: no package is installed there
 
 

@@ -27,7 +27,7 @@ def execute(client, cells):
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("path", named(NOTEBOOKS))
+@pytest.mark.parametrize("path", named(LESSONS))
 def test_a_notebook_runs_twice_in_one_kernel_even_after_it_was_left_half_way(path, broker):
     notebook = nbformat.read(path, as_version=4)
     client = NotebookClient(

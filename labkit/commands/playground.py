@@ -21,6 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Set up, start the broker and the page, and stay until Ctrl-C, SIGTERM or the end of the server."""
+    bootstrap.enter(args.argv)
     return start.serve(args, "Playground", PAGE, page_options(dark=args.dark))
 
 

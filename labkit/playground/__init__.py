@@ -12,8 +12,18 @@ from labkit.playground.settings import Settings
 __all__ = ["Happening", "Playground", "Settings", "happen", "show"]
 
 
+_shown: Playground | None = None  # in this kernel; a second one takes its place
+
+
 def show(playground: Playground | None = None) -> Playground:
-    """Show the controls here, in a notebook, and return the playground that they drive."""
+    """Show the controls here, in a notebook, and return the playground that they drive.
+
+    One that was shown before is stopped.
+    """
+    global _shown
     from labkit.playground.panel import Panel
 
-    return Panel(playground or Playground()).show()
+    if _shown is not None and _shown is not playground:
+        _shown.stop()
+    _shown = Panel(playground or Playground()).show()
+    return _shown
