@@ -78,3 +78,13 @@ def test_nothing_published_is_said():
 def test_something_else_is_refused(other):
     with pytest.raises(UsageError):
         charts.survival(other)
+
+
+def test_a_prediction_stands_beside_the_outcome():
+    said = dict.fromkeys(matrix(), "kept") | {("durable classic", "transient"): "messages lost"}
+    chart = charts.survival(matrix(), predicted=said)
+    assert words(chart).count("✔ you said: kept") == 3
+    assert words(chart).count("✘ you said: kept") == 2
+    assert words(chart).count("✔ you said: messages lost") == 1
+    assert chart.text.endswith("4 of 6 predictions came true.")
+    assert charts.survival(matrix(), predicted=None).text == charts.survival(matrix()).text

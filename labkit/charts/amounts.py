@@ -20,7 +20,7 @@ from labkit.charts.chart import (
     listed,
     shorten,
     width_of,
-)  # fmt: skip
+)
 from labkit.errors import UsageError
 
 ROW, BAR = 0.62, 0.44  # inches: a row, and the bar in it

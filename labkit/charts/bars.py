@@ -27,9 +27,10 @@ from labkit.charts.chart import (
     listed,
     names_in,
     plural,
+    run_names,
     shown,
     width_of,
-)  # fmt: skip
+)
 from labkit.ledger import Kind
 from labkit.loads import Load
 
@@ -139,7 +140,7 @@ def _one(panel: Shown) -> Chart:
 
 
 def _several(panels: list[Shown]) -> Chart:
-    names = [panel.name or f"run {at}" for at, panel in enumerate(panels, 1)]
+    names = run_names(panels)
     text = " ".join(f"{name}: {_sentence(panel)}" for name, panel in zip(names, panels, strict=True))
     messages = [f"{name}: {_message(panel)}" for name, panel in zip(names, panels, strict=True)]
     title, heads = "; ".join(messages), names

@@ -301,9 +301,14 @@ def some(parts: Sequence[str], most: int = 8) -> str:
     return f"{', '.join(parts[: most - 1])} and {len(parts) - most + 1} more"
 
 
-def called(name: str) -> str:
-    """A name as it is written in a title or a sentence: a very long one is cut."""
-    return name if len(name) <= 24 else _cut(name, 23)
+def called(name: str, most: int = 24) -> str:
+    """A name as it is written in a title or a sentence: cut if it has more than ``most`` characters."""
+    return name if len(name) <= most else _cut(name, most - 1)
+
+
+def run_names(panels: Sequence[Shown]) -> list[str]:
+    """What the runs are called in a title or a sentence; one without a name gets a number."""
+    return [called(panel.name, 40) or f"run {at}" for at, panel in enumerate(panels, 1)]
 
 
 def plural(number: int, one: str, many: str | None = None) -> str:

@@ -28,6 +28,7 @@ from labkit.charts.chart import (
     height_of,
     listed,
     plural,
+    run_names,
     seconds,
     shown,
     width_of,
@@ -57,7 +58,7 @@ def backlog(runs: Any) -> Chart:
         return empty("There is no backlog to show", f"There are too few figures for a curve: {why}")
     if len(panels) == 1:
         return _draw(panels, panels[0].message(), panels[0].sentence(), [""])
-    names = [panel.run.name or f"run {at}" for at, panel in enumerate(panels, 1)]
+    names = run_names([panel.run for panel in panels])
     heads = [f"{name}: {panel.message()}" for name, panel in zip(names, panels, strict=True)]
     text = " ".join(f"{name}: {panel.sentence()}" for name, panel in zip(names, panels, strict=True))
     return _draw(panels, f"The backlog of {len(panels)} runs, on the same axes", text, heads)
@@ -89,6 +90,8 @@ class _Panel:
             return f"Unacknowledged grew to {held:,} and stayed there"
         if held and not self.held[-1] and self.ready[-1] >= 0.9 * held:
             return f"{plural(held, 'message')} went unacknowledged, then all were ready again"
+        if not ready:
+            return f"Up to {held:,} unacknowledged, none ready"
         if not held:
             return f"Up to {ready:,} ready, none unacknowledged"
         return f"Up to {ready:,} ready and {held:,} unacknowledged"
@@ -213,7 +216,7 @@ def _placed(
 
 def _curves(axes: Axes, panel: _Panel, inch: float, up: float) -> None:
     """The two curves with their fill, and at their end what they are; ``inch`` and ``up`` are units an inch."""
-    ends = []
+    ends, peaks = [], []
     for look, values, line in ((READY, panel.ready, "-"), (HELD, panel.held, (0, (4, 1.5)))):
         if not any(values) and look is READY and any(panel.held):
             ends.append((values[-1], look))
@@ -227,11 +230,18 @@ def _curves(axes: Axes, panel: _Panel, inch: float, up: float) -> None:
         axes.plot(panel.times, values, "o", color=look.colour, markersize=6, zorder=2, clip_on=False)
         ends.append((values[-1], look))
         most, at = max(values), values.index(max(values))
-        if most and (at < len(values) - 1 or values[-1] != most):
-            _write(
-                axes, panel.times[at], most + 0.08 * up, f"{most:,}", weight="bold", verticalalignment="bottom",
-                zorder=4, bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.5},
-            )  # fmt: skip
+        # At the end of the curve it says so anyway.
+        if most and (values[-1] != most or panel.times[-1] - panel.times[at] > 0.8 * inch):
+            peaks.append((panel.times[at], most))
+    for number, (x, y) in enumerate(peaks):
+        for earlier_x, earlier_y in peaks[:number]:
+            wide = width_of(f"{earlier_y:,}", SMALL, bold=True) + 0.12
+            if abs(y - earlier_y) < APART * up and abs(x - earlier_x) < wide * inch:
+                x = earlier_x + wide * inch
+        _write(
+            axes, x, y + 0.08 * up, f"{y:,}", weight="bold", verticalalignment="bottom", zorder=4,
+            bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.5},
+        )  # fmt: skip
     # The names at the ends, one above the other where the curves end close together.
     ends.sort(key=lambda end: end[0])
     low = [max(value, 0.1 * up) for value, _ in ends]

@@ -35,11 +35,12 @@ from labkit.charts.chart import (
     listed,
     names_in,
     plural,
+    run_names,
     seconds,
     shown,
     some,
     width_of,
-)  # fmt: skip
+)
 from labkit.ledger import Kind, Outcome, Span
 from labkit.loads import natural
 
@@ -71,7 +72,7 @@ def timeline(runs: Any) -> Chart:
     if len(panels) == 1:
         title, text, heads = panels[0].message(), panels[0].sentence(), [""]
     else:
-        names = [panel.run.name or f"run {at}" for at, panel in enumerate(panels, 1)]
+        names = run_names([panel.run for panel in panels])
         heads = [f"{name}: {panel.message()}" for name, panel in zip(names, panels, strict=True)]
         text = " ".join(f"{name}: {panel.sentence()}" for name, panel in zip(names, panels, strict=True))
         title = _compared(names, panels)
@@ -411,7 +412,8 @@ def _numbers(axes: Any, panel: _Panel, place: dict[str, int], inch: float, row: 
         if wide < 0.15:
             continue
         label = panel.label(span.task_id)
-        if width_of(label) + 0.05 <= wide:
+        needed = width_of(label) + (0.5 if span.how == "crashed" else 0.05)  # the cross takes room, too
+        if needed <= wide:
             fitting.append((span, label))
     for span, label in fitting[:LABELS] if len(fitting) <= LABELS else []:
         kind = _group(span)

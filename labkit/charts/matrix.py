@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from matplotlib.patches import Rectangle
@@ -21,7 +21,7 @@ from labkit.charts.chart import (
     listed,
     plural,
     width_of,
-)  # fmt: skip
+)
 from labkit.errors import UsageError
 from labkit.survival import Fate, Matrix
 
@@ -32,14 +32,18 @@ REFUSED = Look("this RabbitMQ refuses such a queue", PALE, "..")
 ONE, MANY = 0.34, 0.27  # inches: the height of a bar that is alone in its cell, and of one of several
 BETWEEN = 0.05  # inches between two bars
 ROOM = 0.15  # inches around the bars of a cell
+SAID = 0.3  # inches for the learner's prediction in a cell
 KEY = 0.55  # inches for the key below
 
 
-def survival(matrices: Matrix | Sequence[Matrix]) -> Chart:
+def survival(
+    matrices: Matrix | Sequence[Matrix], predicted: Mapping[tuple[str, str], str] | None = None
+) -> Chart:
     """A cell for each kind of queue and message: how many were there before, how many afterwards.
 
     ``matrices``: what ``Survival.count`` returned, or several of them; each cell then has a bar for each, in
-    order. Returns a Chart; UsageError for something else.
+    order. ``predicted``: a prediction's ``answer``, to be written beside the outcome of a single matrix.
+    Returns a Chart; UsageError for something else.
     """
     given = [matrices] if isinstance(matrices, Matrix) else matrices
     if not isinstance(given, list | tuple) or not all(isinstance(each, Matrix) for each in given):
@@ -53,9 +57,12 @@ def survival(matrices: Matrix | Sequence[Matrix]) -> Chart:
     rows, columns = _heads(given)
     names = [matrix.name for matrix in given] if len(given) > 1 else [""]
     thick = ONE if len(given) == 1 else MANY
-    height = len(given) * thick + (len(given) - 1) * BETWEEN + 2 * ROOM
+    said = dict(predicted or {}) if len(given) == 1 else {}
+    height = len(given) * thick + (len(given) - 1) * BETWEEN + 2 * ROOM + (SAID if said else 0)
     head = height_of(NORMAL) + 0.12
-    chart = Chart(_title(given), _sentence(given), body=head + height * len(rows) + KEY)
+    chart = Chart(
+        _title(given), _sentence(given) + _guessed(given, said), body=head + height * len(rows) + KEY
+    )
     room = max(width_of(row, NORMAL, bold=True) for row in rows) + 0.3
     width = (chart.body[2] - room) / len(columns)
     x, y, _, whole = chart.body
@@ -84,6 +91,13 @@ def survival(matrices: Matrix | Sequence[Matrix]) -> Chart:
                     )
                 place = (left + (own + 0.12 if own else 0), bottom, full, thick)
                 looks += _bar(chart, place, matrix.get((row, column)))
+            if (row, column) in said and (row, column) in given[0]:
+                right = said[row, column] == given[0][row, column].outcome
+                words = f"{'✔' if right else '✘'} you said: {said[row, column]}"
+                chart.text_at(
+                    left, top - height + ROOM, words, color=INK if right else "#a84300",
+                    weight="normal" if right else "bold", verticalalignment="bottom",
+                )  # fmt: skip
     _line(chart, x, y + KEY, chart.body[2])
     chart.key([look for look in (KEPT, LOST, GONE, REFUSED) if look in looks], 0, 0.1)
     return chart
@@ -172,6 +186,13 @@ def _sentence(given: Sequence[Matrix]) -> str:
         else:
             said.append(f"{row.capitalize()}: {listed(parts)} messages kept.")
     return " ".join(said)
+
+
+def _guessed(given: Sequence[Matrix], said: Mapping[tuple[str, str], str]) -> str:
+    """How the prediction compares with the outcome, if there is one."""
+    told = [cell for cell in said if cell in given[0]]
+    right = sum(said[cell] == given[0][cell].outcome for cell in told)
+    return f" {right} of {plural(len(told), 'prediction')} came true." if told else ""
 
 
 def _number(fates: Sequence[Fate]) -> str:

@@ -18,7 +18,7 @@ from labkit.charts.chart import (
     listed,
     seconds,
     width_of,
-)  # fmt: skip
+)
 from labkit.compare import Comparison, Result
 from labkit.errors import UsageError
 
