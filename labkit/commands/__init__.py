@@ -26,6 +26,7 @@ COMMANDS = {
     "worker": "work on messages in this terminal",
     "compare": "run strategies on the same tasks and print a table",
     "playground": "compare strategies on a page of its own, without code",
+    "bench": "measure the lab against bare pika and other clients",
     "doctor": "check this machine and say what to mend",
     "test": "set up what the tests need and run them with pytest",
 }

@@ -1,0 +1,218 @@
+"""All of the benchmark in one run, as text and as a file of JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import datetime, timezone
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from labkit import __version__, management
+from labkit.bench import clients, dispatch, liveview, scale, startup, throughput
+from labkit.bench.rounds import Figure, Ratio
+from labkit.brokers import Broker
+from labkit.errors import LabError, UsageError
+
+Say = Callable[[str], object]
+ROUNDS = 5
+QUICK_TASKS = 0.12  # of the tasks of a full run
+
+
+@dataclass
+class Section:
+    """What one part of the benchmark found."""
+
+    name: str
+    found: list[Ratio | Figure] = field(default_factory=list)
+    note: str = ""  # why there is nothing, or not all
+
+
+@dataclass
+class Report:
+    """The whole benchmark."""
+
+    about: dict[str, Any]
+    sections: list[Section] = field(default_factory=list)
+
+    @property
+    def missed(self) -> list[Ratio | Figure]:
+        """What does not reach its goal."""
+        return [one for section in self.sections for one in section.found if not one.met]
+
+    def save(self, path: Path) -> Path:
+        """Write everything to a file of JSON and return its path; UsageError if that cannot be."""
+        sections = [
+            {
+                "name": section.name,
+                "note": section.note,
+                "found": [{**asdict(one), "met": one.met} for one in section.found],
+            }
+            for section in self.sections
+        ]
+        try:
+            path.write_text(json.dumps({"about": self.about, "sections": sections}, indent=1) + "\n")
+        except OSError as error:
+            raise UsageError(
+                f"{path} cannot be written: {error.strerror}.", do="Name another file."
+            ) from error
+        return path
+
+
+def run(
+    broker: Broker, *, quick: bool = False, only: Sequence[str] = (), rounds: int = ROUNDS, say: Say = print
+) -> Report:
+    """Measure everything (``quick``: little of everything, in less than a minute), saying each result.
+
+    ``only`` names the sections to run; UsageError for one that does not exist.
+    """
+    if unknown := set(only) - set(SECTIONS):
+        raise UsageError(
+            f"The benchmark has no section {', '.join(sorted(unknown))}.",
+            do=f"Choose from {', '.join(SECTIONS)}.",
+        )
+    report = Report(about(broker))
+    say(_heading(report.about, quick))
+    for name, (title, measure) in SECTIONS.items():
+        if only and name not in only:
+            continue
+        say(f"\n{title}")
+        section = Section(name)
+        try:
+            section.found, section.note = measure(broker, quick, 0 if quick else rounds)
+        except LabError as error:  # the other sections can still be measured
+            section.note = f"Not measured: {error.what}"
+        report.sections.append(section)
+        say(_table(section))
+    missed = report.missed
+    total = sum(len(section.found) for section in report.sections)
+    say(f"\n{total} measured; {len(missed)} short of their goal{':' if missed else '.'}")
+    for one in missed:
+        say(f"  {one.name}: {_value(one)}")
+    if quick:
+        say(
+            "These are of a quick look, in which chance has a large part: without --quick it takes some minutes."
+        )
+    return report
+
+
+def about(broker: Broker) -> dict[str, Any]:
+    """The machine and the versions."""
+    overview = management.of(broker).overview()
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+    return {
+        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "machine": platform.machine(),
+        "system": platform.platform(),
+        "cores": os.cpu_count(),
+        "memory_gb": round(psutil.virtual_memory().total / 1e9, 1),
+        "load_before": load,  # what else the machine did
+        "python": platform.python_version(),
+        "rabbitmq": overview.rabbitmq_version,
+        "erlang": overview.erlang_version,
+        "broker": broker.kind,
+        "labkit": __version__,
+        "pika": metadata.version("pika"),
+        "clients": clients.installed(),
+    }
+
+
+def _workers(broker: Broker, quick: bool, rounds: int) -> tuple[list, str]:
+    if not quick:
+        return throughput.workers(broker, rounds=rounds), ""
+    found = throughput.workers(broker, rounds=0, scale=QUICK_TASKS, counts=(2,))
+    return found, "2 workers only."
+
+
+def _producer(broker: Broker, quick: bool, rounds: int) -> tuple[list, str]:
+    return throughput.producers(broker, rounds=rounds, scale=QUICK_TASKS if quick else 1), ""
+
+
+def _clients(broker: Broker, quick: bool, rounds: int) -> tuple[list, str]:
+    absent = [name for name, version in clients.installed().items() if version is None]
+    note = (
+        f"Not installed: {', '.join(absent)} (pip install -r tests/requirements-clients.txt)."
+        if absent
+        else ""
+    )
+    if quick:
+        names = tuple(name for name in ("pika", "kombu") if name not in absent)
+        return clients.compare(broker, rounds=0, count=200, prefetches=(100,), names=names), note
+    return clients.compare(broker, rounds=min(rounds, 3)), note
+
+
+def _dispatch(broker: Broker, quick: bool, rounds: int) -> tuple[list, str]:
+    if quick:
+        return dispatch.dispatch(broker, rounds=1, seconds_per_dot=0.01), "A dot is 0.01 s; in lessons 0.1 s."
+    return dispatch.dispatch(broker, rounds=min(rounds, 3)), ""
+
+
+def _live(broker: Broker, quick: bool, rounds: int) -> tuple[list, str]:
+    return liveview.view(broker, rounds=rounds, count=500 if quick else 6000), ""
+
+
+def _scale(broker: Broker, quick: bool, rounds: int) -> tuple[list, str]:
+    if quick:
+        return scale.scale(broker, sizes=(1_000, 3_000), workers=(1, 8), chart_tasks=5_000), ""
+    return scale.scale(broker), ""
+
+
+def _start(broker: Broker, quick: bool, rounds: int) -> tuple[list, str]:
+    if quick or broker.kind == "remote":
+        return startup.quick(broker), "The full run has a cold start and a warm one, step by step."
+    return [*startup.quick(broker), *startup.start()], ""
+
+
+SECTIONS = {
+    "workers": ("Workers with the full ledger against a bare pika loop", _workers),
+    "producer": ("The producer against bare basic_publish", _producer),
+    "clients": ("Other Python clients on the same work", _clients),
+    "dispatch": ("Prefetch 1 against the greedy schedule", _dispatch),
+    "live": ("The live view, on and off", _live),
+    "scale": ("Scale", _scale),
+    "start": ("The start, step by step", _start),
+}
+
+
+def _heading(about: dict[str, Any], quick: bool) -> str:
+    load = "" if about["load_before"] is None else f", load {about['load_before']:.1f}"
+    return (
+        f"labkit {about['labkit']}, pika {about['pika']}, Python {about['python']}; RabbitMQ"
+        f" {about['rabbitmq']} ({about['broker']}), Erlang {about['erlang']}\n{about['system']},"
+        f" {about['cores']} cores, {about['memory_gb']:g} GB{load}; {about['date']}"
+        + ("\nA quick look: one run of each." if quick else "")
+    )
+
+
+def _table(section: Section) -> str:
+    lines = []
+    ratios = [one for one in section.found if isinstance(one, Ratio)]
+    if ratios:
+        wide = max(len(one.name) for one in ratios)
+        lines.append(
+            f"  {'':{wide}}  {'lab':>9} {'other':>9}  {'ratio':>5} {'of rounds':>11}  {'CPU':>5}   goal"
+        )
+        for one in ratios:
+            spread = f"{one.low:.2f}–{one.high:.2f}"
+            lines.append(
+                f"  {one.name:{wide}}  {one.rate:7,.0f}/s {one.other_rate:7,.0f}/s  {one.ratio:5.2f} {spread:>11}"
+                f"  {one.cpu_ratio:5.2f}  {'✔' if one.met else '✘'} {one.goal:.2f}"
+            )
+    figures = [one for one in section.found if isinstance(one, Figure)]
+    wide = max((len(one.name) for one in figures), default=0)
+    for one in figures:
+        goal = "" if one.limit is None else f"  {'✔' if one.met else '✘'} at most {one.limit:g}"
+        lines.append(f"  {one.name:{wide}}  {one.value:10,.2f} {one.unit}{goal}")
+    return "\n".join([*lines, *([f"  {section.note}"] if section.note else [])])
+
+
+def _value(one: Ratio | Figure) -> str:
+    if isinstance(one, Ratio):
+        return f"{one.ratio:.2f} instead of {one.goal:.2f} (by processor time {one.cpu_ratio:.2f})"
+    return f"{one.value:,.2f} {one.unit} instead of at most {one.limit:g}"
