@@ -15,6 +15,7 @@ from labkit.errors import LabError
 from labkit.machine import say
 
 ENGINE_TIMEOUT = 15  # seconds that Docker may take to answer
+KERNEL_ATTEMPTS = 3  # another program may take one of its ports between the choice and the start
 KERNEL_TIMEOUT = 60  # seconds that a kernel may take to start
 SET_UP = "Run `python3 -m labkit`: it installs what is missing."
 
@@ -176,16 +177,18 @@ def _kernel() -> Iterator[Finding]:
         return
     from jupyter_client.manager import start_new_kernel
 
-    try:
-        manager, client = start_new_kernel(
-            startup_timeout=KERNEL_TIMEOUT,
-            kernel_name="python3",
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-    except Exception as error:
-        yield Finding(f"does not start: {error}", "Remove .venv and run `python3 -m labkit`.", failed=True)
-        return
+    silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    for attempt in range(1, KERNEL_ATTEMPTS + 1):
+        try:
+            manager, client = start_new_kernel(
+                startup_timeout=KERNEL_TIMEOUT, kernel_name="python3", **silent
+            )
+            break
+        except Exception as error:
+            if attempt == KERNEL_ATTEMPTS:
+                do = "Remove .venv and run `python3 -m labkit`."
+                yield Finding(f"does not start: {error}", do, failed=True)
+                return
     client.stop_channels()
     manager.shutdown_kernel(now=True)
     yield Finding("the Python kernel starts and answers")
