@@ -14,6 +14,27 @@ from labkit.errors import LabError
 def pytest_addoption(parser):
     parser.addoption("--storms", type=int, default=None, help="how many storms to run (tests/storms)")
     parser.addoption("--storm-seed", type=int, default=None, help="run this one storm again")
+    parser.addoption(
+        "--leftovers", type=int, default=None, help="kill every lesson's kernel so often (test_leftovers)"
+    )
+    parser.addoption(
+        "--integration", action="store_true", help="only what runs on the broker of the surroundings"
+    )
+
+
+def pytest_collection_modifyitems(config, items):
+    if config.getoption("--integration"):
+        used = [item for item in items if uses_the_broker(item)]
+        config.hook.pytest_deselected(items=[item for item in items if item not in used])
+        items[:] = used
+
+
+def uses_the_broker(item):
+    """Whether a test talks to the broker that ``find()`` gives, and not to one that it makes up itself."""
+    fixtures = getattr(item, "_fixtureinfo", None)
+    found = fixtures.name2fixturedefs.get("broker", ()) if fixtures else ()
+    shared = bool(found) and all(fixture.func.__module__ == "conftest" for fixture in found)
+    return shared and not item.get_closest_marker("own_broker")
 
 
 def not_to_be_had(error: LabError) -> None:

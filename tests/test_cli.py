@@ -93,6 +93,7 @@ def at(broker, tmp_path_factory):
     labkit("broker", "stop", LABKIT_BROKER="node", LABKIT_HOME=home)
 
 
+@pytest.mark.own_broker
 class TestBroker:
     """``labkit broker`` with a node of its own, from the first start to the last stop."""
 

@@ -15,7 +15,7 @@ import psutil
 import pytest
 from terminal import BARE_PYTHON, ROOT, Program, labkit, wait_until
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = [pytest.mark.timeout(900), pytest.mark.own_broker]
 COLD = 600  # seconds for the first start: pip on a busy machine
 WARM = 10  # seconds for the second one
 BUSY = 4  # times longer than that on a machine that does other things as well

@@ -101,7 +101,8 @@ def test_a_channel_before_any_traffic_has_zeros_and_its_workers_name(api, connec
     channel = connect("worker Ä").channel()
     channel.basic_qos(prefetch_count=7)
     channel.basic_consume(queue, lambda *_: None, consumer_tag="tag")
-    found = until(lambda: [each for each in api.channels() if each.worker == "worker Ä"], "the channel")[0]
+    mine = lambda: [each for each in api.channels() if each.worker == "worker Ä" and each.tags]  # noqa: E731
+    found = until(mine, "the channel and its consumer")[0]
     assert (found.delivered, found.automatic, found.acknowledged, found.redelivered) == (0, 0, 0, 0)
     assert (found.queues, found.tags, found.prefetch, found.consumer_count) == ((queue,), ("tag",), 7, 1)
     assert [(each.tag, each.prefetch, each.acknowledges) for each in api.consumers(queue)] == [

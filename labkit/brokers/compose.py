@@ -133,6 +133,12 @@ class Compose(Broker):
                 self._compose("kill", "--signal", "SIGKILL", SERVICE, timeout=timeout)
                 say("The RabbitMQ container was killed (SIGKILL).")
 
+    def throw_away(self, *, timeout: float = START_TIMEOUT, say: Say = print) -> None:
+        """Removes the container with everything that is in it."""
+        with self._locked(timeout):
+            self._compose("down", "--volumes", "--timeout", "5", timeout=timeout)
+            self._remember(started=False)
+
     def _start(self, timeout: float, say: Say) -> None:
         container = self._container(running=True)
         if container:  # perhaps by hand, on other ports than ours

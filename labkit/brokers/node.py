@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -90,6 +91,11 @@ class Node(Broker):
                 say(f"RabbitMQ was killed (SIGKILL, process {process.pid}).")
             self._end_helpers()
             self._forget(comes_back=comes_back)
+
+    def throw_away(self, *, timeout: float = START_TIMEOUT, say: Say = print) -> None:
+        """Ends it, and deletes everything that is in it and the ports that it keeps."""
+        self.stop(timeout=timeout, say=say)
+        shutil.rmtree(self.directory, ignore_errors=True)
 
     def ctl(self, *arguments: str, timeout: float = 60.0) -> str:
         """Runs ``rabbitmqctl`` against this node; returns what it printed.

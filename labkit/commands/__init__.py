@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import itertools
 import os
 import signal
 import sys
@@ -78,9 +79,16 @@ def _parse(argv: list[str]) -> argparse.Namespace:
         module.add_arguments(sub)
     if argv[0] != "test":
         return parser.parse_args(argv)
-    own = [argument for argument in argv[1:] if argument in ("-h", "--help", "--yes")]
+    own, pytest, words = [], [], iter(argv[1:])  # what is not ours goes to pytest as it is
+    for word in words:
+        if word == "--brokers":
+            own += [word, *itertools.islice(words, 1)]
+        elif word in ("-h", "--help", "--yes") or word.startswith("--brokers="):
+            own.append(word)
+        else:
+            pytest.append(word)
     args = parser.parse_args(["test", *own])
-    args.pytest = [argument for argument in argv[1:] if argument not in own]
+    args.pytest = pytest
     return args
 
 
@@ -103,6 +111,13 @@ def positive(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f"{text} is not above 0")
     return number
+
+
+def name(text: str) -> str:
+    """The name of a queue or of a worker (for argparse)."""
+    if not 1 <= len(text.encode("utf-8", "surrogateescape")) <= 255:
+        raise argparse.ArgumentTypeError("a name has 1 to 255 bytes")
+    return text
 
 
 def port(text: str) -> int:
