@@ -12,7 +12,7 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
 
-from labkit import schedule
+from labkit import checks, schedule
 from labkit.errors import UsageError
 from labkit.ledger import Kind
 from labkit.run import Run
@@ -221,6 +221,8 @@ def compare(
         raise UsageError("The workload has no tasks.", do="Give some, for example tasks.alternating(12).")
     if not isinstance(repeat, int) or repeat < 1:
         raise UsageError(f"repeat is {repeat!r}.", do="Use 1 or more.")
+    if isinstance(workers, int):
+        checks.whole("The number of workers", workers, 0, checks.MOST_WORKERS)  # 0 is refused below, as [] is
     speeds = [1.0] * workers if isinstance(workers, int) else [float(speed) for speed in workers]
     if not speeds:
         raise UsageError("There are no workers.", do="Say how many, or give a list of their speeds.")

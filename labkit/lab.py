@@ -14,7 +14,7 @@ import pika
 from pika.exceptions import AMQPError, ChannelClosedByBroker
 from tqdm.auto import tqdm
 
-from labkit import brokers, leftovers, management
+from labkit import brokers, checks, leftovers, management
 from labkit.brokers.connection import connect, explain
 from labkit.errors import CancelledError, LabError, QueueMissingError, UsageError, WaitTimeoutError
 from labkit.ledger import Kind, Ledger, Outcome
@@ -71,6 +71,11 @@ class Lab:
             raise UsageError(
                 f"The lesson is named {lesson!r}.", do="Use letters and digits, for example Lab('01')."
             )
+        checks.text("The name of the lesson", lesson)
+        checks.seconds("seconds_per_dot", seconds_per_dot)
+        checks.function("say", say)
+        if broker is not None and not isinstance(broker, brokers.Broker):
+            raise UsageError(f"broker is {broker!r}.", do="Leave it away: the lab finds it.")
         if previous := _open.pop(lesson, None):
             previous.close()
         self.lesson, self.seconds_per_dot, self.progress = lesson, seconds_per_dot, progress
@@ -137,6 +142,7 @@ class Lab:
 
     def name(self, short: str) -> str:
         """The full name of a queue: nobody else on this broker has it."""
+        checks.text("The name of the queue", short)
         return short if short.startswith(self._prefix) else self._prefix + short
 
     # --- setting up --------------------------------------------------------------------------
@@ -152,8 +158,10 @@ class Lab:
         """
         if type not in ("classic", "quorum"):
             raise UsageError(f"The queue's type is {type!r}.", do="Use 'classic' or 'quorum'.")
+        if arguments is not None:
+            checks.mapping("arguments", arguments)
         self._check()
-        full = self.name(name)
+        full = checks.text("The full name of the queue", self.name(name))
         if full in self._queues:
             self.begin()
         if type == "quorum":
@@ -173,6 +181,7 @@ class Lab:
 
     def depth(self, queue: str) -> tuple[int, int]:
         """(ready messages, consumers) of a queue, asked of the queue itself. QueueMissingError if it is gone."""
+        checks.text("The name of the queue", queue)
         with self.channel() as channel:
             found = channel.queue_declare(queue, passive=True).method
             return found.message_count, found.consumer_count
@@ -199,17 +208,19 @@ class Lab:
         WaitTimeoutError after ``timeout`` seconds; a worker's own error (QueueMissingError,
         AccessRefusedError, …) if it cannot consume.
         """
-        if not isinstance(count, int) or count < 1:
-            raise UsageError(f"The number of workers is {count!r}.", do="Use 1 or more.")
-        speeds = [speed] * count if isinstance(speed, (int, float)) else list(speed)
+        checks.whole("The number of workers", count, 1, checks.MOST_WORKERS)
+        checks.seconds("timeout", timeout)
+        speeds = list(speed) if isinstance(speed, Sequence) else [speed] * count
         first = len(self.active) + 1
         names = list(names or (f"worker-{number}" for number in range(first, first + count)))
-        priorities = [priority] * count if priority is None or isinstance(priority, int) else list(priority)
+        priorities = list(priority) if isinstance(priority, Sequence) else [priority] * count
         if {len(speeds), len(names), len(priorities)} != {count}:
             raise UsageError(
                 f"{len(speeds)} speeds, {len(names)} names and {len(priorities)} priorities for {count} workers.",
                 do="Give one each.",
             )
+        if len(set(map(str, names))) < count:
+            raise UsageError(f"Two workers have the same name: {names}.", do="Give each a name of its own.")
         self._check()
         self._use(queue)
         _, before = self.depth(queue)
@@ -268,6 +279,8 @@ class Lab:
 
         ``settings`` are those of ``Producer``. WaitTimeoutError after ``timeout`` seconds.
         """
+        checks.text("The name of the queue", queue)
+        checks.seconds("timeout", timeout)
         self._check()
         self._use(queue)
         number = len(self._producers) + 1
@@ -309,6 +322,7 @@ class Lab:
 
     def wait(self, condition: Callable[[], object], what: str, timeout: float = 30) -> None:
         """Wait until the condition holds; WaitTimeoutError with ``what`` was waited for after ``timeout`` seconds."""
+        checks.function("The condition", condition)
         deadline = time.monotonic() + timeout
         while not condition():
             self._check()
@@ -323,6 +337,7 @@ class Lab:
         figures are taken before the workers leave. A task that neither the broker nor a worker has is lost.
         WaitTimeoutError after ``timeout`` seconds; the workers then go on.
         """
+        checks.seconds("timeout", timeout)
         self._wait_until_settled(timeout, name or "tasks")
         run = Run(name or self.lesson, self.ledger, Loads(), self._about())
         if self._sampler is not None:
@@ -446,6 +461,8 @@ class Lab:
         return self._down_and_up(kill_and_start, timeout, "kill it (SIGKILL) and start it again")
 
     def _down_and_up(self, act: Callable, timeout: float | None, what: str) -> float:
+        if timeout is not None:
+            checks.seconds("timeout", timeout)
         watch = Watch(self.parameters(f"lab {self.lesson} watch"), self.ledger)
         watch.start()
         try:

@@ -7,6 +7,8 @@ moment ``published = waiting + in flight + done + dead-lettered + unroutable + l
 from __future__ import annotations
 
 import json
+import math
+import os
 import threading
 import time
 from array import array
@@ -14,6 +16,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum, IntEnum
 from pathlib import Path
+from typing import TextIO
 
 from labkit.errors import SavedRunError
 from labkit.tasks import Task
@@ -21,6 +24,7 @@ from labkit.tasks import Task
 # Events are folded into the compact store once so many have gathered.
 FOLD_EVERY = 1024
 FORMAT = 1
+LONGEST_LINE = 100_000_000  # characters; the figures of a long run with many workers stand in one line
 
 
 class Kind(IntEnum):
@@ -480,19 +484,16 @@ class Ledger:
         yield json.dumps({"events": count})
 
     def save(self, path: str | Path) -> Path:
-        """Write the ledger to a file of JSON Lines and return its path."""
-        path = Path(path)
-        with path.open("w", encoding="utf-8") as file:
-            file.writelines(line + "\n" for line in self.lines())
-        return path
+        """Write the ledger to a file of JSON Lines and return its path; SavedRunError if that fails."""
+        return write_lines(path, self.lines())
 
     @classmethod
     def load(cls, path: str | Path) -> Ledger:
         """Read what ``save`` wrote; SavedRunError if it is something else or damaged."""
         try:
-            with Path(path).open(encoding="utf-8") as file:
-                return cls.from_lines(file, str(path))
-        except OSError as error:
+            with open_regular(path) as file:
+                return cls.from_lines(lines_of(file), str(path))
+        except (OSError, TypeError, ValueError) as error:
             raise SavedRunError(
                 f"{path} cannot be read: {error}.", do="Name a file that was saved by the lab."
             ) from error
@@ -504,23 +505,28 @@ class Ledger:
         known: set[str] = set()
         try:
             for number, line in enumerate(lines, 1):  # noqa: B007
+                _expect(len(line) <= LONGEST_LINE, "it is too long")
                 entry = json.loads(line)
                 if isinstance(entry, list):
                     at, kind, task_id, worker, note = entry
                     if task_id is not None and task_id not in known:
                         raise ValueError(f"task {task_id!r} is not listed")
-                    ledger._store([(float(at), Kind[kind], task_id, worker, note)])
+                    _expect(isinstance(worker, str | None) and isinstance(note, str | None), "no names")
+                    ledger._store([(_finite(at), Kind[kind], task_id, worker, note)])
                 elif "ledger" in entry:
                     if entry["ledger"] != FORMAT:
                         raise ValueError(f"format {entry['ledger']} is not known")
-                    ledger.started_at, header = float(entry["started_at"]), True
+                    ledger.started_at, header = _finite(entry["started_at"]), True
                 elif "events" in entry:
                     whole = entry["events"] == len(ledger)
                 elif "task" in entry:
+                    _expect(isinstance(entry["task"], str), "a task without an id")
                     known.add(entry["task"])
                     if "cost" in entry:
-                        ledger.add([Task(entry["task"], b"", cost=float(entry["cost"]), kind=entry["kind"])])
-        except (ValueError, TypeError, KeyError) as error:
+                        _expect(isinstance(entry["kind"], str), "a task without a kind")
+                        cost = _finite(entry["cost"])
+                        ledger.add([Task(entry["task"], b"", cost=cost, kind=entry["kind"])])
+        except (ValueError, TypeError, KeyError, RecursionError, OverflowError) as error:
             raise SavedRunError(
                 f"{name} is damaged at line {number}: {error}.", do="Save the run again, or use another file."
             ) from error
@@ -531,3 +537,49 @@ class Ledger:
         last = ledger._times[-1] if ledger._times else 0.0
         ledger._zero = time.perf_counter() - last  # its clock stands where the last event was
         return ledger
+
+
+def _finite(value: object) -> float:
+    found = float(value)
+    _expect(math.isfinite(found), f"{value!r} is no time and no cost")
+    return found
+
+
+def _expect(good: bool, otherwise: str) -> None:
+    if not good:
+        raise ValueError(otherwise)
+
+
+def open_regular(path: str | Path) -> TextIO:
+    """Open a saved run for reading; OSError for what is no file (a device, for instance, has no end)."""
+    path = Path(path)
+    if path.exists() and not path.is_file():
+        raise OSError(f"{path} is no file")
+    return path.open(encoding="utf-8")
+
+
+def lines_of(file: TextIO) -> Iterator[str]:
+    """The lines of a file, cut where one is too long to be from a saved run."""
+    return iter(lambda: file.readline(LONGEST_LINE + 1), "")
+
+
+def write_lines(path: str | Path, *parts: Iterable[str]) -> Path:
+    """Write lines to a file and return its path; what was there is replaced only by a whole new one.
+
+    Raises SavedRunError where it cannot be written.
+    """
+    try:
+        path = Path(path)
+        draft = path.with_name(f"{path.name}.{os.getpid()}.part")
+        try:
+            with draft.open("w", encoding="utf-8") as file:
+                for lines in parts:
+                    file.writelines(f"{line}\n" for line in lines)
+            draft.replace(path)
+        finally:
+            draft.unlink(missing_ok=True)
+    except (OSError, TypeError, ValueError) as error:
+        raise SavedRunError(
+            f"{path} cannot be written: {error}.", do="Name a file in a directory that is there and is yours."
+        ) from error
+    return path

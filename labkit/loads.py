@@ -158,21 +158,28 @@ class Loads:
     def from_dict(cls, saved: Mapping[str, Any]) -> Loads:
         """The opposite of ``to_dict``. Raises SavedRunError if it is nothing of the kind."""
         try:
-            finals = [Load(**load) for load in saved["final"]]
+            finals = [_load(**load) for load in saved["final"]]
             return cls(
                 final={load.worker: load for load in finals},
                 samples=[
-                    Sample(float(at), tuple(Load(*row) for row in rows), int(ready), int(unacknowledged))
+                    Sample(float(at), tuple(_load(*row) for row in rows), int(ready), int(unacknowledged))
                     for at, ready, unacknowledged, rows in saved["samples"]
                 ],
-                total=Load(**saved["total"]) if saved.get("total") else None,
+                total=_load(**saved["total"]) if saved.get("total") else None,
                 settled=bool(saved.get("settled", True)),
                 problem=str(saved.get("problem", "")),
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise SavedRunError(
                 "The broker's figures in this saved run are damaged.", do="Save the run again."
             ) from error
+
+
+def _load(worker: str, *figures: Any, **more: Any) -> Load:
+    """A Load of a saved run; TypeError where something else than its figures stands there."""
+    if not isinstance(worker, str) or not all(isinstance(each, int) for each in (*figures, *more.values())):
+        raise TypeError("a load is a name and whole numbers")
+    return Load(worker, *figures, **more)
 
 
 def expected_loads(ledger: Ledger) -> dict[str, Load]:

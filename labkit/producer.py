@@ -11,8 +11,9 @@ from collections.abc import Iterable
 import pika
 from pika.exceptions import AMQPError, NackError, UnroutableError
 
+from labkit import checks
 from labkit.brokers.connection import connect, explain
-from labkit.errors import LabError, ResourceAlarmError, UsageError, WaitTimeoutError
+from labkit.errors import LabError, QueueMissingError, ResourceAlarmError, UsageError, WaitTimeoutError
 from labkit.ledger import Kind, Ledger
 from labkit.tasks import Task
 
@@ -50,15 +51,18 @@ class Producer(threading.Thread):
         mandatory: bool = False,
         reconnect: bool = True,
     ) -> None:
-        if rate is not None and not 0 < rate < float("inf"):
-            raise UsageError(f"rate is {rate!r}.", do="Use tasks a second, above 0, or None.")
+        if not isinstance(parameters, pika.connection.Parameters):
+            raise UsageError(f"parameters is {parameters!r}.", do="Use lab.parameters(name).")
+        if rate is not None:
+            checks.number("rate", rate, above=0, unit="tasks a second, or None")
+        if mandatory and not confirms:
+            raise UsageError(
+                "mandatory is set, and confirms is not.",
+                do="Without confirms nobody hears of what came back.",
+            )
+        checks.text("name", name)
         super().__init__(name=name, daemon=True)
-        self.queue, self.workload = queue, list(workload)
-        for task in self.workload:
-            if not isinstance(task, Task):
-                raise UsageError(
-                    f"The workload holds {task!r}.", do="Make it of tasks, for example tasks.equal(10)."
-                )
+        self.queue, self.workload = checks.text("queue", queue), _checked(workload)
         self.confirms, self.persistent, self.rate = confirms, persistent, rate
         self.exchange, self.mandatory, self.reconnect = exchange, mandatory, reconnect
         self.ledger = ledger if ledger is not None else Ledger()
@@ -67,6 +71,7 @@ class Producer(threading.Thread):
         self._parameters = parameters
         self._socket: socket.socket | None = None
         self._stopping = threading.Event()
+        self._gave_up = False  # after an error that no new attempt can mend
         self.ledger.add(self.workload)
 
     def stop(self, timeout: float | None = 10) -> None:
@@ -99,11 +104,22 @@ class Producer(threading.Thread):
             raise self.error
 
     def check(self) -> None:
-        """Raise ResourceAlarmError if the broker has refused to read from this producer for too long."""
-        if isinstance(self.error, ResourceAlarmError):
+        """Raise the error that waiting does not mend.
+
+        It is ResourceAlarmError if the broker has refused to read from this producer for too long.
+        """
+        if self._gave_up or isinstance(self.error, ResourceAlarmError):
             raise self.error
 
     def run(self) -> None:
+        try:
+            self._run()
+        except Exception as error:  # nobody would hear of it
+            self.error = LabError(f"{self.name} failed: {type(error).__name__}: {error}.")
+            self.error.__cause__ = error
+            self._gave_up = True
+
+    def _run(self) -> None:
         delay = FIRST_DELAY
         while self.published < len(self.workload) and not self._stopping.is_set():
             try:
@@ -121,6 +137,9 @@ class Producer(threading.Thread):
                     self.error = explain(error, self._parameters)
                     with contextlib.suppress(AMQPError, OSError):
                         connection.close()
+            if isinstance(self.error, (UsageError, QueueMissingError)):
+                self._gave_up = True
+                return
             if not self.reconnect:
                 return
             self._stopping.wait(delay)
@@ -156,3 +175,28 @@ class Producer(threading.Thread):
     def _wait_until(self, due: float, connection: pika.BlockingConnection) -> None:
         while (left := due - time.perf_counter()) > 0 and not self._stopping.is_set():
             connection.process_data_events(min(left, 0.1))
+
+
+def _checked(workload: Iterable[Task]) -> list[Task]:
+    """The workload as a list; UsageError for what is no task, or no task that can be sent."""
+    try:
+        workload = list(workload)
+    except TypeError as error:
+        raise UsageError(
+            f"The workload is {workload!r}.", do="Use a list of tasks, for example tasks.equal(10)."
+        ) from error
+    for task in workload:
+        if not isinstance(task, Task):
+            raise UsageError(
+                f"The workload holds {task!r}.", do="Make it of tasks, for example tasks.equal(10)."
+            )
+        if not isinstance(task.body, bytes):
+            raise UsageError(f"The body of a task is {task.body!r}.", do="Use bytes: text.encode().")
+        checks.text("The id of a task", task.id)
+        if task.delay:
+            checks.seconds("The delay of a task", task.delay)
+    if len({task.id for task in workload}) < len(workload):
+        raise UsageError(
+            "Two tasks of the workload have the same id.", do="Let tasks.workload(…) give the ids."
+        )
+    return workload

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from labkit.errors import SavedRunError
-from labkit.ledger import Counts, Ledger
+from labkit.ledger import Counts, Ledger, lines_of, open_regular, write_lines
 from labkit.loads import Loads
 
 
@@ -37,27 +37,29 @@ class Run:
         return self.ledger.counts()
 
     def save(self, path: str | Path) -> Path:
-        """Write the run to a file of JSON Lines and return its path."""
-        path = Path(path)
-        about = {"run": self.name, "about": self.about, "loads": self.loads.to_dict()}
-        with path.open("w", encoding="utf-8") as file:
-            file.write(json.dumps(about) + "\n")
-            file.writelines(line + "\n" for line in self.ledger.lines())
-        return path
+        """Write the run to a file of JSON Lines and return its path; SavedRunError if that fails."""
+        try:
+            about = json.dumps({"run": self.name, "about": self.about, "loads": self.loads.to_dict()})
+        except (TypeError, ValueError) as error:
+            raise SavedRunError(
+                f"This run cannot be saved: {error}.", do="Keep texts and numbers in run.about."
+            ) from error
+        return write_lines(path, [about], self.ledger.lines())
 
     @classmethod
     def load(cls, path: str | Path) -> Run:
         """Read what ``save`` wrote. SavedRunError if it is something else or damaged."""
         try:
-            with Path(path).open(encoding="utf-8") as file:
-                about = json.loads(file.readline() or "null")
+            with open_regular(path) as file:
+                lines = lines_of(file)
+                about = json.loads(next(lines, "null"))
                 if not isinstance(about, dict) or "run" not in about:
                     raise SavedRunError(
                         f"{path} is not a saved run.", do="Name a file that Run.save() wrote."
                     )
-                ledger = Ledger.from_lines(file, str(path))
+                ledger = Ledger.from_lines(lines, str(path))
             return cls(str(about["run"]), ledger, Loads.from_dict(about["loads"]), dict(about["about"]))
-        except (OSError, ValueError, TypeError, KeyError) as error:
+        except (OSError, ValueError, TypeError, KeyError, RecursionError, OverflowError) as error:
             raise SavedRunError(
                 f"{path} cannot be read as a run: {error}.", do="Name a file that Run.save() wrote."
             ) from error

@@ -27,6 +27,7 @@ TEXT = "text/plain"
 JSON = "application/json"
 JOB_COST = 1.0  # dots that an operation costs when its message does not say
 MAX_COST = 86_400  # dots: a day's work at one second a dot
+MAX_COUNT = 10_000_000  # tasks in a workload: about 3 GB
 MAX_FACTORS = 10_000  # numbers that "multiply" multiplies at most
 MAX_PRODUCT_BITS = 1_000_000  # bits that its product may have: about 300,000 digits, a fraction of a second
 
@@ -173,7 +174,7 @@ WORKLOADS: dict[str, Callable[..., list[Task]]] = {
 
 
 def _count(value: object) -> int:
-    return _whole("count", value, least=1)
+    return _whole("count", value, least=1, most=MAX_COUNT)
 
 
 def _whole(name: str, value: object, *, least: int | None = None, most: int | None = None) -> int:

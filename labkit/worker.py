@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 import pika
 from pika.exceptions import AMQPError
 
+from labkit import checks
 from labkit.brokers.connection import connect, explain
 from labkit.errors import LabError, TaskError, UsageError
 from labkit.ledger import Kind, Ledger
@@ -80,10 +81,20 @@ class Worker(threading.Thread):
             raise UsageError(f"on_error is {on_error!r}.", do=f"Use one of {', '.join(ON_ERROR)}.")
         if crash_when not in ("middle", "after"):
             raise UsageError(f"crash_when is {crash_when!r}.", do="Use 'middle' or 'after'.")
-        if prefetch is not None and (not isinstance(prefetch, int) or not 1 <= prefetch <= 65535):
+        if prefetch is not None and (type(prefetch) is not int or not 1 <= prefetch <= 65535):
             raise UsageError(f"prefetch is {prefetch!r}.", do="Use 1 to 65535, or None for no limit.")
-        if not isinstance(seconds_per_dot, (int, float)) or not 0 <= seconds_per_dot < float("inf"):
-            raise UsageError(f"seconds_per_dot is {seconds_per_dot!r}.", do="Use 0 or more seconds.")
+        if not isinstance(parameters, pika.connection.Parameters):
+            raise UsageError(f"parameters is {parameters!r}.", do="Use lab.parameters(name).")
+        checks.text("name", name)
+        checks.text("queue", queue)
+        checks.seconds("seconds_per_dot", seconds_per_dot)
+        checks.mapping("handlers", handlers)
+        if priority is not None:
+            checks.whole("priority", priority, -(2**31), 2**31 - 1)
+        if crash_in is not None:
+            checks.whole("crash_in", crash_in, 1, 2**31 - 1)
+        if on_event is not None:
+            checks.function("on_event", on_event)
         super().__init__(name=name, daemon=True)
         self.speed = speed
         self.queue, self.ack, self.ack_when, self.prefetch = queue, ack, ack_when, prefetch
@@ -116,9 +127,7 @@ class Worker(threading.Thread):
 
     @speed.setter
     def speed(self, speed: float) -> None:
-        if not isinstance(speed, (int, float)) or not 0 < speed < float("inf"):
-            raise UsageError(f"speed is {speed!r}.", do="Use a number above 0; 1 is normal.")
-        self._speed = speed
+        self._speed = checks.number("speed", speed, above=0)
         if self.is_alive():
             self._nudge()
 

@@ -120,7 +120,13 @@ class Broker(ABC):
         """
         import pika
 
-        found = pika.URLParameters(self.amqp_url)
+        try:
+            found = pika.URLParameters(self.amqp_url)
+        except (ValueError, TypeError, ArithmeticError) as error:
+            raise UsageError(  # pika's own words may have the password in them
+                "The address in LABKIT_AMQP_URL has something in it that pika does not understand.",
+                do="Set it like this, with user and password or without: amqp://user:password@host:5672/%2F.",
+            ) from error
         settings: dict = {
             "host": found.host,
             "port": found.port,

@@ -25,6 +25,7 @@ from labkit.errors import (
     QueueMismatchError,
     QueueMissingError,
     ResourceAlarmError,
+    UsageError,
     VirtualHostError,
 )
 
@@ -42,7 +43,7 @@ def connect(parameters: pika.connection.Parameters) -> pika.BlockingConnection:
     quiet_pika()
     try:
         return pika.BlockingConnection(parameters)
-    except (pika.exceptions.AMQPError, AMQPConnectorException, OSError) as error:
+    except (pika.exceptions.AMQPError, AMQPConnectorException, OSError, UnicodeError) as error:
         raise explain(error, parameters) from error
 
 
@@ -72,7 +73,8 @@ def explain(error: BaseException, parameters: pika.connection.Parameters | None 
             "The broker blocks publishing because its disk or its memory runs low.",
             do="Free some disk space (RabbitMQ resumes by itself), or see `python3 -m labkit doctor`.",
         )
-    if isinstance(root, pika.exceptions.ProbableAuthenticationError) or (
+    # pika takes a connection that is cut off at this moment for a refusal as well; RabbitMQ always says so.
+    if (isinstance(root, pika.exceptions.ProbableAuthenticationError) and "(403)" in text) or (
         code == 403 and "login" in text.lower()
     ):
         user = getattr(getattr(parameters, "credentials", None), "username", "")
@@ -81,7 +83,7 @@ def explain(error: BaseException, parameters: pika.connection.Parameters | None 
             do="Check the user and the password in LABKIT_AMQP_URL"
             + (" (guest may log in from the broker's own machine only)." if user == "guest" else "."),
         )
-    if isinstance(root, pika.exceptions.ProbableAccessDeniedError) or (
+    if (isinstance(root, pika.exceptions.ProbableAccessDeniedError) and _names_vhost(text)) or (
         code in (403, 530) and "vhost" in text
     ):
         vhost = getattr(parameters, "virtual_host", "")
@@ -104,8 +106,21 @@ def explain(error: BaseException, parameters: pika.connection.Parameters | None 
     if code == 403:
         return AccessRefusedError(f"The broker refuses: {text}.", do="Ask its owner for the permission.")
     if code:
-        return BrokerError(f"The broker closed the connection or the channel: {code} {text}.")
+        return BrokerError(
+            f"The broker closed the connection or the channel: {code} {text}.",
+            do="Mend what it names; `python3 -m labkit broker logs` may say more.",
+        )
+    if isinstance(root, (pika.exceptions.ShortStringTooLong, pika.exceptions.UnsupportedAMQPFieldException)):
+        return UsageError(
+            f"AMQP cannot carry this: {str(root)[:80]}.",
+            do="Names have at most 255 bytes; arguments and headers are texts, numbers, lists and dictionaries.",
+        )
     return _unreachable(root, parameters, where)
+
+
+def _names_vhost(text: str) -> bool:
+    """Whether it was the virtual host (or its name, too long for AMQP), and not just a connection cut off."""
+    return "vhost" in text or "ShortStringTooLong" in text
 
 
 def _start_hint() -> str:
@@ -126,7 +141,7 @@ def _root(error: BaseException) -> BaseException:
 
 
 def _unreachable(root: BaseException, parameters: pika.connection.Parameters | None, where: str) -> LabError:
-    if isinstance(root, socket.gaierror):
+    if isinstance(root, (socket.gaierror, UnicodeError)):
         return BrokerDownError(
             f"There is no machine of this name: {parameters.host if parameters else where}.",
             do="Check the host in LABKIT_AMQP_URL, and the network.",
@@ -170,7 +185,7 @@ def first_bytes(
     deadline = time.monotonic() + timeout
     try:
         plain = socket.create_connection((parameters.host, parameters.port), timeout=timeout)
-    except OSError:
+    except (OSError, UnicodeError):
         return None
     answer = b""
     try:

@@ -27,7 +27,10 @@ def state_directory(root: Path | None = None) -> Path:
     Raises SetupError where it cannot be written.
     """
     base = root or Path(os.environ.get("LABKIT_HOME") or checkout())
-    directory = Path(base).expanduser().resolve() / ".labkit"
+    try:
+        directory = Path(base).expanduser().resolve() / ".labkit"
+    except RuntimeError as error:  # the home of nobody
+        raise _not_writable(Path(base)) from error
     try:
         directory.mkdir(parents=True, exist_ok=True)
         writable = os.access(directory, os.W_OK)
@@ -153,6 +156,6 @@ def wanted_port(variable: str) -> int | None:
     text = os.environ.get(variable, "").strip()
     if not text:
         return None
-    if not text.isdigit() or not 0 < int(text) < 65536:
+    if not (text.isascii() and text.isdigit()) or not 0 < int(text) < 65536:
         raise PortTakenError(f"{variable} is not a port: {text!r}.", do="Set it to a number from 1 to 65535.")
     return int(text)

@@ -19,7 +19,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="restart is graceful; kill is SIGKILL (the next start brings it up again); status is 3 when it is down",
     )
     parser.add_argument(
-        "--lines", type=int, default=100, metavar="N", help="how many lines of logs (default: 100)"
+        "--lines",
+        type=commands.positive,
+        default=100,
+        metavar="N",
+        help="how many lines of logs (default: 100)",
     )
     parser.add_argument(
         "--yes", action="store_true", help="install RabbitMQ without asking when it is missing"

@@ -18,7 +18,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "message", nargs="+", metavar="MESSAGE", help='text or JSON; quote spaces: "two words.."'
     )
-    parser.add_argument("--queue", default=QUEUE, metavar="Q", help=f"a durable queue (default: {QUEUE})")
+    parser.add_argument(
+        "--queue", type=commands.name, default=QUEUE, metavar="Q", help=f"a durable queue (default: {QUEUE})"
+    )
     parser.add_argument("--count", type=commands.positive, default=1, metavar="N", help="send each N times")
 
 

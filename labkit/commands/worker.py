@@ -21,9 +21,15 @@ LOOK = 0.05  # seconds between looks whether the worker still lives
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of ``labkit worker``."""
     name = f"worker-{os.getpid()}"
-    parser.add_argument("--queue", default=QUEUE, metavar="Q", help=f"a durable queue (default: {QUEUE})")
     parser.add_argument(
-        "--name", default=name, metavar="N", help="its name on the management page and in the charts"
+        "--queue", type=commands.name, default=QUEUE, metavar="Q", help=f"a durable queue (default: {QUEUE})"
+    )
+    parser.add_argument(
+        "--name",
+        type=commands.name,
+        default=name,
+        metavar="N",
+        help="its name on the management page and in the charts",
     )
     parser.add_argument(
         "--prefetch",
