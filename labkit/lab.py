@@ -238,6 +238,9 @@ class Lab:
             for name, pace, first_served in zip(names, speeds, priorities, strict=True)
         ]
         self.active.extend(started)
+        if self._sampler is None and loads:
+            self._sampler = LoadSampler(self.management, self._queues, self.ledger, depth=self.depth)
+            self._sampler.sample()  # what the queues had counted before, told apart from what comes now
         deadline = time.monotonic() + timeout
         for worker in started:  # one after the other, so that worker-1 is first in the broker's round too
             worker.start()
@@ -254,8 +257,7 @@ class Lab:
             f"the broker to show {before + count} consumers on {queue}",
             deadline - time.monotonic(),
         )
-        if self._sampler is None and loads:
-            self._sampler = LoadSampler(self.management, self._queues, self.ledger, depth=self.depth)
+        if self._sampler is not None and self._sampler.ident is None:
             self._sampler.start()
         return started
 

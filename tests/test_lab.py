@@ -10,6 +10,7 @@ from labkit import tasks
 from labkit.errors import CancelledError, QueueMissingError, UsageError, WaitTimeoutError
 from labkit.lab import Lab
 from labkit.ledger import Kind, Outcome
+from labkit.loads import LoadSampler
 from labkit.run import Run
 
 
@@ -80,6 +81,18 @@ def test_a_crashed_workers_unacknowledged_tasks_go_to_the_others(lab):
     again = [event.task_id for event in run.ledger.events([Kind.REDELIVERED])]
     assert sorted(again) == sorted(task.id for task in workload[2::2])
     assert [span.how for span in run.ledger.spans() if span.worker == first.name] == ["finished", "crashed"]
+
+
+def test_what_a_crashed_worker_was_sent_is_counted_however_late_the_first_look_is(lab, monkeypatch):
+    look = LoadSampler.run
+    monkeypatch.setattr(LoadSampler, "run", lambda sampler: (sampler._stop_event.wait(2.5), look(sampler)))
+    queue = lab.queue("late")
+    lab.workers(1, queue, names=["Ada"])
+    lab.workers(1, queue, names=["Ben"], crash_in=2)
+    run = lab.run(tasks.equal(10, 10), queue)
+    assert run.loads.final["Ben"].delivered == 5
+    assert run.loads.final["Ben"].acknowledged == 1
+    assert run.loads.reconcile(run.ledger).agrees
 
 
 def test_a_crash_breaks_the_connection_within_a_twentieth_of_a_second(lab):
