@@ -243,6 +243,67 @@ def test_a_run_goes_on_when_the_broker_gives_no_figures():
     assert not told.agrees and loads.problem in told.sentence
 
 
+class Scripted:
+    """A management API that answers with what a test wrote down."""
+
+    def __init__(self):
+        self.listed, self.totals = [], {}
+
+    def copy(self):
+        return self
+
+    def close(self):
+        pass
+
+    def overview(self):
+        return management.Overview("4.0.0", "27", "scripted", "here", management.FRESH_AGE)
+
+    def channels(self):
+        return self.listed
+
+    def queue(self, name):
+        return management.Queue(name, "classic", True, {}, 0, 0, 0, *self.totals.get(name, (0, 0, 0)))
+
+    def shows(self, worker, delivered, acknowledged, unacknowledged, name="channel"):
+        self.listed = [
+            management.Channel(
+                name, "c", worker, ("q",), ("t",), delivered, 0, acknowledged, 0, unacknowledged, 0
+            )
+        ]
+
+
+def test_what_a_worker_had_not_acknowledged_is_not_its_own_after_it_left():
+    broker = Scripted()
+    sampler = LoadSampler(broker, ["q"])
+    broker.shows("a", 5, 2, 3)
+    assert sampler.sample().loads == (Load("a", 5, 2, unacknowledged=3),)
+    broker.listed = []
+    gone = sampler.sample()
+    assert gone.loads == (Load("a", 5, 2, stale=True),)
+    assert gone.unacknowledged == 0
+
+
+def test_a_channels_counter_that_begins_again_is_added_up():
+    broker = Scripted()
+    sampler = LoadSampler(broker, ["q"])
+    broker.shows("a", 5, 5, 0)
+    sampler.sample()
+    broker.shows("a", 2, 1, 1)  # after a restart: the same address by chance, and everything from zero
+    assert sampler.sample().loads == (Load("a", 7, 6, unacknowledged=1),)
+
+
+def test_what_was_counted_before_the_sampler_began_is_not_the_runs():
+    broker = Scripted()
+    broker.totals["q"] = (100, 90, 10)
+    sampler = LoadSampler(broker, ["q"])
+    broker.shows("a", 0, 0, 0)
+    sampler.sample()
+    broker.totals["q"] = (103, 93, 10)
+    broker.shows("a", 3, 3, 0)
+    sampler.sample()
+    assert sampler.final(timeout=0).total == Load("", 3, 3)
+
+
 # Held against the ledger.
 
 
