@@ -1,5 +1,6 @@
 """From a fresh clone in an empty home to JupyterLab and a broker, with one command. One environment serves all."""
 
+import contextlib
 import json
 import os
 import re
@@ -38,7 +39,11 @@ def surroundings(tmp_path_factory):
         name: None for name in os.environ if name.startswith(("LABKIT_", "JUPYTER", "VIRTUAL_ENV", "PYTHON"))
     }
     cache = os.environ.get("PIP_CACHE_DIR") or os.path.expanduser("~/.cache/pip")  # noqa: PTH111
-    return clone, hidden | {"HOME": home, "PIP_CACHE_DIR": cache, "LABKIT_BROKER": "node"}
+    environment = hidden | {"HOME": home, "PIP_CACHE_DIR": cache, "LABKIT_BROKER": "node"}
+    yield clone, environment
+    for each in processes_of(clone):  # of a test that failed: a broker outlives whoever started it
+        with contextlib.suppress(psutil.Error):
+            each.kill()
 
 
 def start(surroundings, *arguments):
