@@ -7,7 +7,7 @@ import uuid
 import pika.exceptions
 import pytest
 
-from labkit import brokers
+from labkit import brokers, machine
 from labkit.errors import LabError
 
 
@@ -35,6 +35,18 @@ def uses_the_broker(item):
     found = fixtures.name2fixturedefs.get("broker", ()) if fixtures else ()
     shared = bool(found) and all(fixture.func.__module__ == "conftest" for fixture in found)
     return shared and not item.get_closest_marker("own_broker")
+
+
+CHROMIUM = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-dev-shm-usage",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 
 
 def not_to_be_had(error: LabError) -> None:
@@ -98,3 +110,26 @@ def new_queue(broker):
 def queue(new_queue):
     """The name of a queue that does not exist yet and is deleted afterwards."""
     return new_queue()
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """Chromium, without a window."""
+    sync_api = pytest.importorskip("playwright.sync_api")
+    chromium = machine.browser()
+    if chromium is None:
+        if os.environ.get("CI"):
+            pytest.fail("There is no Chromium to test with.")
+        pytest.skip("There is no Chromium to test with.")
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=str(chromium), args=CHROMIUM)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser):
+    """A page as large as a projector's."""
+    page = browser.new_page(viewport={"width": 1280, "height": 720})
+    yield page
+    page.close()

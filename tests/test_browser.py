@@ -1,22 +1,9 @@
 """A lesson in JupyterLab, in a real browser: opened, run to its end, and looked at."""
 
-import os
-
 import pytest
 
-from labkit import machine
 from labkit.commands import start
 
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-dev-shm-usage",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 READY = 120_000  # milliseconds until JupyterLab shows a notebook with its kernel, on a busy machine
 RUN = 240_000  # milliseconds for a lesson of half a minute
 
@@ -26,27 +13,6 @@ def jupyterlab():
     """JupyterLab as ``labkit start`` runs it; gives its address."""
     with start.jupyterlab(None, browser=False) as server:
         yield start.wait_until_ready(server)
-
-
-@pytest.fixture(scope="module")
-def browser():
-    sync_api = pytest.importorskip("playwright.sync_api")
-    chromium = machine.browser()
-    if chromium is None:
-        if os.environ.get("CI"):
-            pytest.fail("There is no Chromium to test with.")
-        pytest.skip("There is no Chromium to test with.")
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=str(chromium), args=FLAGS)
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def page(browser):
-    page = browser.new_page(viewport={"width": 1280, "height": 720})
-    yield page
-    page.close()
 
 
 def open_notebook(page, url, name):

@@ -103,7 +103,10 @@ class Watch:
         return times[0] if times else 0.0
 
     def _title(self) -> str:
-        return self.title or f"Lesson {self._lab.lesson}" if self._lab.lesson[:1].isdigit() else self.title
+        if self._ended is None:  # a title that is set later is the next experiment's
+            lesson = f"Lesson {self._lab.lesson}" if self._lab.lesson[:1].isdigit() else ""
+            self._named = self.title or lesson
+        return self._named
 
     def _pace(self, seat: Seat) -> tuple[float, float]:
         """How far the worker is, from the time it took and the speeds it had."""

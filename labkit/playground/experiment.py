@@ -42,7 +42,8 @@ class Playground:
         self._screen, self._broker = screen, broker
         self._ran: Settings | None = None  # the settings of the results
         self._lab: Lab | None = None
-        self._number, self._began = 0, 0.0
+        self._number = 0  # of the strategy that runs, from 1
+        self._running = False
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         self._actions: list[threading.Thread] = []
@@ -52,7 +53,7 @@ class Playground:
     @property
     def running(self) -> bool:
         """Whether a comparison is under way."""
-        return self._thread is not None and self._thread.is_alive()
+        return self._running
 
     def run(self, settings: Settings | None = None) -> Comparison:
         """Run the comparison and return it. UsageError for bad settings, and every error of the lab."""
@@ -68,9 +69,11 @@ class Playground:
             raise UsageError("A comparison is under way.", do="Stop it first.")
         self.settings = settings or self.settings
         self.settings.check()
+        if self._thread is not None:
+            self._thread.join(ENDING)  # the last one is saying goodbye
         self._ran = self.settings
         self.results, self.happened, self.problem = None, (), None
-        self._number = 0
+        self._number, self._running = 0, True
         self._stopping.clear()
         self._thread = threading.Thread(target=self._run, name="playground", daemon=True)
         self._thread.start()
@@ -95,7 +98,7 @@ class Playground:
                     self._wait_for_the_broker()
                     if self._stopping.is_set():
                         raise CancelledError("Stopped.")
-                    self._number, self._began = number, 0.0
+                    self._number = number
                     view.title = strategy.label + (f"  ({number} of {many})" if many > 1 else "")
                     self._say(f"Running {view.title}")
                     results += compare(
@@ -108,9 +111,16 @@ class Playground:
         except LabError as error:
             self.problem = error
             self._say(str(error))
+        except Exception as error:  # a mistake of the lab's own: better told than a page that stands still
+            self.problem = LabError(f"The playground failed: {error!r}.", do="Run it again.")
+            self.problem.__cause__ = error
+            self._say(str(self.problem))
         finally:
-            self._close()
-            self.on_change()
+            try:
+                self._close()
+            finally:
+                self._running = False
+                self.on_change()
 
     def _wait_for_the_broker(self) -> None:
         for action in self._actions:
@@ -128,7 +138,7 @@ class Playground:
         self._stopping.set()
         if (lab := self._lab) is not None:
             lab.cancel()
-        if self.running and self._thread is not threading.current_thread():
+        if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join(timeout)
 
     def _say(self, text: str) -> None:

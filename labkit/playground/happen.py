@@ -71,11 +71,10 @@ def act(lab: Lab, what: str, worker: str | None = None) -> None:
     if what in TO_THE_BROKER:
         TO_THE_BROKER[what](lab)
         return
-    found = next((one for one in lab.active if one.name == worker), None)
-    if found is None or not found.is_alive():
-        there = ", ".join(one.name for one in lab.active if one.is_alive())
-        raise UsageError(f"{worker} is not at work.", do=f"At work: {there or 'nobody'}.")
-    TO_A_WORKER[what](found)
+    there = {one.name: one for one in lab.active if one.is_alive() and one.state != "crashed"}
+    if worker not in there:
+        raise UsageError(f"{worker} is not at work.", do=f"At work: {', '.join(there) or 'nobody'}.")
+    TO_A_WORKER[what](there[worker])
 
 
 class happen:  # noqa: N801 - used like a function

@@ -176,8 +176,6 @@ class Panel:
         """Show what is so now. From any thread."""
         with self._lock:
             playground, running = self.playground, self.playground.running
-            if playground._lab is None and threading.current_thread() is playground._thread:
-                running = False  # it is on its way out
             settings = self.controls.settings
             self.controls.freeze(running)
             self.run.disabled, self.stop.disabled = running or settings is None, not running
