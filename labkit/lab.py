@@ -448,7 +448,7 @@ class Lab:
         A remote broker is somebody else's to restart: this waits for them. ``timeout`` is in seconds (default:
         90, and 600 for somebody else); WaitTimeoutError or BrokerStartError then.
         """
-        return self._down_and_up(self.broker.restart, timeout, "restart it")
+        return self._down_and_up(self.broker.restart, timeout, "restart it now")
 
     def kill_broker(self, timeout: float | None = None) -> float:
         """End the broker with SIGKILL, start it again, and return the seconds it was away.
@@ -460,7 +460,7 @@ class Lab:
             self.broker.kill(say=say)
             self.broker.start(timeout=timeout, say=say)
 
-        return self._down_and_up(kill_and_start, timeout, "kill it (SIGKILL) and start it again")
+        return self._down_and_up(kill_and_start, timeout, "kill it now (SIGKILL) and start it again")
 
     def _down_and_up(self, act: Callable, timeout: float | None, what: str) -> float:
         if timeout is not None:
@@ -471,7 +471,7 @@ class Lab:
             if self.broker.can_restart:
                 act(timeout=timeout or brokers.START_TIMEOUT, say=self._say)
             else:
-                self._say(f"This broker is somebody else's: ask whoever runs it to {what} now. Waiting …")
+                self._say(f"This broker is somebody else's: ask whoever runs it to {what}. Waiting …")
                 self.broker.wait_for_restart(timeout or PATIENCE)
         finally:
             watch.stop()

@@ -21,6 +21,7 @@ from labkit.lab import Lab
 
 COUNT = 100  # messages of each kind
 PAUSE = 0.005  # seconds between two rounds of the publisher that does not wait for confirms
+SLOW_PAUSE = 0.2  # the same, once ``count`` are sent, while somebody else takes minutes to kill the broker
 # Right after a boot AMQP answers before quorum queues have elected a leader; a busy machine needs longer.
 COUNT_LIMIT = 60.0  # seconds
 POLL = 0.1  # seconds between looks whether there is something to do
@@ -135,7 +136,7 @@ class Survival:
         """
         with self.lab.channel("declares") as channel:
             names = {cell: self._declared(channel, "unconfirmed", cell) for cell in self.cells}
-        self._publisher = _Publisher(self.lab, names, self.count_each if pause else None)
+        self._publisher = _Publisher(self.lab, names, self.count_each, for_ever=not pause)
         self._publisher.start()
         self.lab.wait(
             lambda: self._publisher.rounds >= self.count_each or not self._publisher.is_alive(),
@@ -227,13 +228,14 @@ def _properties(number: int, cell: Cell) -> pika.BasicProperties:
 
 
 class _Publisher(threading.Thread):
-    """Publishes one message to each queue, so many rounds (None: until it cannot), without confirms."""
+    """Publishes a message to each queue, ``count`` rounds or until it cannot, without confirms."""
 
-    def __init__(self, lab: Lab, names: Mapping[Cell, str], limit: int | None) -> None:
+    def __init__(self, lab: Lab, names: Mapping[Cell, str], count: int, for_ever: bool) -> None:
         super().__init__(name="publisher without confirms", daemon=True)
         self.sent = dict.fromkeys(names, 0)
         self.rounds = 0
-        self._names, self._limit = names, limit
+        self._names, self._limit = names, None if for_ever else count
+        self._slow_from = None if lab.broker.can_restart else count
         self._parameters = lab.parameters(f"lab {lab.lesson} without confirms")
         self._ended = threading.Event()
 
@@ -253,5 +255,6 @@ class _Publisher(threading.Thread):
                     channel.basic_publish("", name, b"message", _properties(self.rounds, cell))
                     self.sent[cell] += 1
                 self.rounds += 1
-                connection.process_data_events(PAUSE)
+                slow = self._slow_from is not None and self.rounds > self._slow_from
+                connection.process_data_events(SLOW_PAUSE if slow else PAUSE)
             connection.close()

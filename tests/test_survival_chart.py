@@ -42,16 +42,26 @@ def test_a_refused_queue_is_said_to_be_refused_and_not_counted():
 
 
 def test_the_same_several_times():
-    chart = charts.survival([matrix("0 s"), matrix("0.1 s"), matrix("2 s")])
+    chart = charts.survival(
+        [matrix("killed after 0 s"), matrix("killed after 0.1 s"), matrix("killed after 2 s")]
+    )
     assert chart.title == "Confirmed: 3 of 6 kinds were kept, all 3 times"
+    assert chart.text.startswith("Killed after 0 s, 0.1 s and 2 s. Non-durable")
+    assert words(chart).count("0.1 s") == 6
     assert words(chart).count("100 of 100") == 9
+
+
+def test_names_that_share_no_words_stay_whole():
+    chart = charts.survival([matrix("restart"), matrix("kill"), matrix("restart")])
+    assert chart.text.startswith("Restart, kill and restart. ")
+    assert words(chart).count("kill") == 6
 
 
 def test_a_race_shows_its_spread():
     chart = charts.survival(
         [matrix("0 s", sent=104, unsure=0, confirmed=False), matrix("2 s", unsure=100, confirmed=False)]
     )
-    assert chart.title == "Not confirmed: what is kept is another number each time"
+    assert chart.title == "Not confirmed: what is kept is left to chance"
     assert "0 to 100 of 104 persistent" in chart.text
     assert "0 of 104" in words(chart)
 

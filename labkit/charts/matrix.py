@@ -55,7 +55,7 @@ def survival(
     if not given:
         return empty("Nothing to compare yet", "No message was published before the broker went away.")
     rows, columns = _heads(given)
-    names = [matrix.name for matrix in given] if len(given) > 1 else [""]
+    names = _names(given)[1] if len(given) > 1 else [""]
     thick = ONE if len(given) == 1 else MANY
     said = dict(predicted or {}) if len(given) == 1 else {}
     height = len(given) * thick + (len(given) - 1) * BETWEEN + 2 * ROOM + (SAID if said else 0)
@@ -107,6 +107,15 @@ def _heads(given: Sequence[Matrix]) -> tuple[list[str], list[str]]:
     """The queues and the messages, in the order of their first appearance."""
     cells = [cell for matrix in given for cell in matrix]
     return list(dict.fromkeys(queue for queue, _ in cells)), list(dict.fromkeys(kind for _, kind in cells))
+
+
+def _names(given: Sequence[Matrix]) -> tuple[str, list[str]]:
+    """The words that all names begin with, and what each has of its own."""
+    words = [matrix.name.split() for matrix in given]
+    shared = 0
+    while len({tuple(each[: shared + 1]) for each in words}) == 1 and all(len(w) > shared + 1 for w in words):
+        shared += 1
+    return " ".join(words[0][:shared]), [" ".join(each[shared:]) for each in words]
 
 
 def _bar(chart: Chart, place: tuple[float, float, float, float], fate: Fate | None) -> list[Look]:
@@ -162,10 +171,12 @@ def _title(given: Sequence[Matrix]) -> str:
     never = [cell for cell in cells if not any(matrix[cell].kept for matrix in given)]
     how = "Confirmed" if given[0].confirmed else "Not confirmed"
     if len(given) == 1:
-        return f"{given[0].name}: {len(always)} of {plural(len(cells), 'kind')} of message were kept"
+        name = given[0].name if given[0].confirmed else f"not confirmed, {given[0].name}"
+        name = name[:1].upper() + name[1:]
+        return f"{name}: {len(always)} of {plural(len(cells), 'kind')} of message were kept"
     if len(always) + len(never) == len(cells):
         return f"{how}: {len(always)} of {len(cells)} kinds were kept, {_times(len(given))}"
-    return f"{how}: what is kept is another number each time"
+    return f"{how}: what is kept is left to chance"
 
 
 def _times(count: int) -> str:
@@ -175,6 +186,10 @@ def _times(count: int) -> str:
 def _sentence(given: Sequence[Matrix]) -> str:
     rows, columns = _heads(given)
     said = []
+    if len(given) > 1:
+        shared, own = _names(given)
+        heading = f"{shared} {listed(own)}".strip()
+        said.append(f"{heading[:1].upper()}{heading[1:]}.")
     for row in rows:
         fates = {column: [matrix[row, column] for matrix in given] for column in columns}
         parts = [f"{_number(each)} {column}" for column, each in fates.items()]
