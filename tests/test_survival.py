@@ -133,6 +133,22 @@ def test_a_new_experiment_begins_with_an_empty_ledger_and_leaves_the_queues(rest
     assert lab.depth(queue)[0] == 3
 
 
+def test_a_lesson_that_was_left_with_its_broker_killed_begins_again(broker):
+    quiet = {"broker": broker, "progress": False, "say": lambda text: None}
+    left = Lab("test-left", **quiet)
+    queue = left.queue("left", type="quorum")
+    left.workers(2, queue)
+    left.publish(queue, tasks.equal(500, 50), rate=100, wait=False)
+    broker.kill(say=lambda text: None)
+    with Lab("test-left", **quiet) as lab:  # starts the broker
+        assert not any(worker.is_alive() for worker in left.active)
+        # The broker takes five seconds to delete a quorum queue that lost its log.
+        lab.wait(lambda: not lab.management.queues(lab.name("")), "the queues of before to go", 60)
+        queue = lab.queue("left")
+        lab.workers(1, queue)
+        assert lab.run(tasks.equal(3), queue).counts.done == 3
+
+
 @pytest.mark.parametrize(
     ("fate", "outcome"),
     [

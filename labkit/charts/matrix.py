@@ -29,10 +29,10 @@ KEPT = Look("kept", GREEN)
 LOST = Look("lost", VERMILLION, "//")
 GONE = Look("queue gone, with everything in it", GREY, "xx")
 REFUSED = Look("this RabbitMQ refuses such a queue", PALE, "..")
-ONE, MANY = 0.34, 0.27  # inches: the height of a bar that is alone in its cell, and of one of several
-BETWEEN = 0.05  # inches between two bars
-ROOM = 0.15  # inches around the bars of a cell
-SAID = 0.3  # inches for the learner's prediction in a cell
+ONE, MANY = 0.34, 0.25  # inches: the height of a bar that is alone in its cell, and of one of several
+BETWEEN = 0.04  # inches between two bars
+ROOM = 0.13  # inches around the bars of a cell
+SAID = 0.3  # inches for the learner\'s prediction in a cell
 KEY = 0.55  # inches for the key below
 
 
