@@ -12,7 +12,7 @@ from statistics import median
 from labkit import tasks
 from labkit.errors import UsageError
 from labkit.lab import Lab
-from labkit.ledger import Kind
+from labkit.ledger import Kind, Ledger
 from labkit.tasks import Task
 
 COUNT = 400  # messages a run
@@ -74,7 +74,7 @@ def working(lab: Lab, ways: Mapping[str, Way], *, count: int = COUNT, rounds: in
 
 
 def _measure(what: str, lab: Lab, ways: Mapping[str, Way], count: int, rounds: int, run) -> Rates:
-    if not ways or count < 2 or rounds < 1:
+    if not ways or count < 1 or rounds < 1:
         raise UsageError(
             "There is nothing to measure.", do='Give ways, for example {"one": Way(prefetch=1)}.'
         )
@@ -92,7 +92,7 @@ def _publish(lab: Lab, way: Way, count: int) -> float:
     lab.publish(
         queue, way.workload(count), confirms=way.confirms, persistent=way.persistent, timeout=RUN_LIMIT
     )
-    return _rate(lab, [Kind.PUBLISHED, Kind.CONFIRMED])
+    return _rate(lab.ledger, count, Kind.PUBLISHED, [Kind.PUBLISHED, Kind.CONFIRMED])
 
 
 def _work(lab: Lab, way: Way, count: int) -> float:
@@ -100,13 +100,13 @@ def _work(lab: Lab, way: Way, count: int) -> float:
     lab.publish(queue, way.workload(count), confirms=False, persistent=way.persistent, timeout=RUN_LIMIT)
     lab.wait(lambda: lab.depth(queue)[0] == count, f"{count} messages to be ready", RUN_LIMIT)
     lab.workers(1, queue, prefetch=way.prefetch, ack=way.ack, loads=False)
-    return _rate(
-        lab, [Kind.DELIVERED, Kind.FINISHED, Kind.ACKNOWLEDGED], lab.finish(timeout=RUN_LIMIT).ledger
-    )
+    ledger = lab.finish(timeout=RUN_LIMIT).ledger
+    # From the subscription on: a worker without a limit has everything before it starts with the first.
+    return _rate(ledger, count, Kind.CONNECTED, [Kind.FINISHED, Kind.ACKNOWLEDGED])
 
 
-def _rate(lab: Lab, kinds: Sequence[Kind], ledger=None) -> float:
-    """Messages a second from the first of these events to the last."""
-    events = list((ledger or lab.ledger).events(kinds))
-    count = sum(event.kind == kinds[0] for event in events)
-    return (count - 1) / max(events[-1].time - events[0].time, 1e-9)
+def _rate(ledger: Ledger, count: int, first: Kind, last: Sequence[Kind]) -> float:
+    """Messages a second from the first event of a kind to the last of others."""
+    began = next(ledger.events([first])).time
+    ended = max(event.time for event in ledger.events(last))
+    return count / max(ended - began, 1e-9)
