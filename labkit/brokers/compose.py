@@ -13,7 +13,7 @@ from pathlib import Path
 
 from labkit.brokers import START_TIMEOUT, Broker, Say, state
 from labkit.brokers.engine import ENGINE_TIMEOUT, docker, last_line
-from labkit.errors import BrokerStartError, EngineError, PortTakenError
+from labkit.errors import BrokerDownError, BrokerStartError, EngineError, PortTakenError
 
 SERVICE = "rabbitmq"
 CLUSTER = "rabbit@rabbitmq-lab"  # how the container of compose.yaml introduces itself
@@ -21,6 +21,7 @@ DEFAULT_PROJECT = "rabbitmq-lab"
 DEFAULT_IMAGE = "rabbitmq:4.3-management"
 OLDEST_COMPOSE = (2, 23, 1)  # the first that takes the configuration inline
 UP_ATTEMPTS = 3
+STEP = 2.0  # seconds between looks whether a container that does not answer still runs
 PULL_TIMEOUT = 900.0  # seconds; the image is about 100 MB
 # Of compose.yaml's variables: the usual port of each, and the container's own.
 PORTS = {
@@ -143,8 +144,8 @@ class Compose(Broker):
         container = self._container(running=True)
         if container:  # perhaps by hand, on other ports than ours
             self._remember(started=True, ports=_published(container))
-            self.wait_ready(timeout)
-            return
+            if self._wait_steady(timeout):
+                return
         self.fetch_image(say=say)
         began = time.monotonic()
         say(f"Starting {self.image} with Docker Compose ...")
@@ -159,6 +160,18 @@ class Compose(Broker):
         self.wait_ready(max(1.0, began + timeout - time.monotonic()))
         self._remember(started=True)
         say(f"RabbitMQ answers at {self.address()} ({time.monotonic() - began:.0f} s).")
+
+    def _wait_steady(self, timeout: float) -> bool:
+        """Waits until the running container answers; False if it was on its way down: who began that may be dead."""
+        deadline = time.monotonic() + timeout
+        while self._container(running=True):
+            try:
+                self.wait_ready(min(STEP, timeout))
+                return True
+            except BrokerDownError:
+                if time.monotonic() > deadline:
+                    raise
+        return False
 
     def _up(self, timeout: float) -> None:
         limit = f"{max(1.0, timeout):.0f}"

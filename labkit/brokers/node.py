@@ -148,9 +148,13 @@ class Node(Broker):
 
     def _start(self, timeout: float, say: Say) -> None:
         began = time.monotonic()
-        if self._process() is not None:  # it runs, or another process is just starting it
-            self._wait_booted(began + timeout)
-            return
+        if self._process() is not None:  # it runs, or is on its way up, or down: who began that may be dead
+            try:
+                self._wait_booted(began + timeout)
+                return
+            except BrokerStartError:
+                if self._process() is not None:
+                    raise
         program = self.require_program()
         say(f"Starting RabbitMQ {program.version_text} as a private node ...")
         self._end_helpers()

@@ -56,7 +56,7 @@ def serve(args: argparse.Namespace, name: str, page: str, options: Sequence[str]
         jupyter = undo.enter_context(jupyterlab(args.port, not args.no_browser, page, options))
         ours = not broker.running()
         if ours:
-            undo.callback(broker.stop, say=say)
+            undo.callback(broker.stop, say=_say_on)
             undo.callback(jupyter.terminate)  # both end at the same time
             undo.callback(_deaf)  # the first to be undone: a second Ctrl-C must not cut the rest short
             broker.start(say=say)
@@ -71,8 +71,14 @@ def serve(args: argparse.Namespace, name: str, page: str, options: Sequence[str]
             jupyter.wait()
             raise SetupError("JupyterLab ended by itself.", do=f"What it said is in {_log()}.")
         except KeyboardInterrupt:
-            say("\nEnding JupyterLab and what it started…")
+            _say_on("\nEnding JupyterLab and what it started…")
     return 0
+
+
+def _say_on(text: str) -> None:
+    """``say``, also when the terminal was closed and nobody hears it: what is left to do is done all the same."""
+    with contextlib.suppress(OSError, ValueError):
+        say(text)
 
 
 def _require_free(port: int) -> None:
