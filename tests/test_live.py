@@ -17,9 +17,11 @@ from labkit.errors import SavedRunError, UsageError
 from labkit.lab import Lab
 from labkit.ledger import Kind, Ledger
 from labkit.live import scene as scenes
+from labkit.live import words as in_words
 from labkit.live.scene import Layout
 from labkit.live.screen import Terminal
 from labkit.live.state import State
+from labkit.live.still import picture
 from labkit.run import Run
 
 TIMEOUT = 60  # seconds, generous for a busy machine
@@ -176,6 +178,21 @@ def test_a_broker_that_is_down_is_shown_and_told():
     assert "queue down" not in panels(scene_of(ledger))
 
 
+def test_what_is_lost_rejected_or_unroutable_is_shown_by_name():
+    ledger = Ledger()
+    ledger.add(workload := tasks.equal(4))
+    for task in workload:
+        ledger.record(Kind.PUBLISHED, task.id)
+    ledger.record(Kind.CONNECTED, None, "w", "manual")
+    ledger.record(Kind.LOST, workload[0].id)
+    ledger.record(Kind.RETURNED, workload[1].id)
+    ledger.record(Kind.DELIVERED, workload[2].id, "w")
+    ledger.record(Kind.DEAD_LETTERED, workload[2].id, "w")
+    scene = scene_of(ledger)
+    assert looks(scene) == {"1": "lost", "2": "dead", "3": "dead", "4": "wait"}
+    assert {"1 lost", "1 unroutable", "1 dead-lettered"} <= set(words(scene))
+
+
 def test_a_worker_that_never_acknowledges_keeps_its_tasks_in_the_picture():
     ledger = Ledger()
     ledger.add(workload := tasks.equal(2))
@@ -264,7 +281,7 @@ def test_tasks_lost_with_a_worker_stay_crossed_out_in_its_row(lab):
     last = view._screen.last
     lost = [label for label, look in looks(last).items() if look == "lost"]
     assert lost == [task.rpartition("-")[2] for task in run.ledger.lost()]
-    assert f"{len(lost)} lost" in words(last)
+    assert words(last)[1].endswith(f"+  {len(lost)} lost")
 
 
 def test_a_paused_worker_and_its_progress_stand_still(lab):
@@ -367,7 +384,7 @@ def test_the_text_has_a_line_for_the_queue_and_for_each_worker():
         pass
     state = State(ledger)
     state.read()
-    lines = scenes.text(state, still).splitlines()
+    lines = in_words.text(state, still).splitlines()
     assert lines[0].startswith(f"{ledger.counts().published} published")
     assert [line.split()[0] for line in lines[1:]] == ["queue", *ledger.workers]
     assert max(map(len, lines)) <= 80
@@ -388,7 +405,7 @@ def test_a_still_needs_no_script_and_says_in_words_what_it_shows():
     ledger = Ledger()
     for _ in some_history(3, ledger):
         pass
-    still_picture = scenes.picture(scene_of(ledger, title="<Round & round>"), "1.0 s")
+    still_picture = picture(scene_of(ledger, title="<Round & round>"), "1.0 s")
     assert "<script" not in still_picture
     assert "http" not in still_picture.replace("http://www.w3.org/2000/svg", "")
     assert f'aria-label="{ledger.counts().done} of' in still_picture

@@ -10,6 +10,7 @@ from pathlib import Path
 from labkit.errors import UsageError
 from labkit.live import scene as scenes
 from labkit.live import screen as screens
+from labkit.live import words
 from labkit.live.state import Seat, State
 from labkit.live.watch import FPS, TERMINAL_FPS
 from labkit.run import Run
@@ -143,7 +144,7 @@ class Replay:
 
     def text(self) -> str:
         """What is shown, as lines of text."""
-        return scenes.text(self._state, self._pace, self.run.name)
+        return words.text(self._state, self._pace, self.run.name)
 
     @property
     def scene(self) -> dict:

@@ -1,22 +1,20 @@
 """The layout of the picture: where every box, panel and word stands. Drawing them is left to others.
 
-A scene is plain data, ready for JSON: the browser draws it and moves what has moved (live.js), ``picture``
-makes a still of it for the notebook's file, and ``text`` is what a terminal shows.
+A scene is plain data, ready for JSON: the browser draws it and moves what has moved (live.js), and
+``still.picture`` makes a picture of it for the notebook's file.
 """
 
 from __future__ import annotations
 
-import html
 from collections.abc import Callable, Sequence
 from itertools import islice
-from pathlib import Path
 
-from labkit.live.state import DEAD_LETTERED, FINISHED, HELD, LOST, SETTLED, UNROUTABLE, WAITING, Seat, State
+from labkit.live.state import DEAD_LETTERED, FINISHED, LOST, SETTLED, UNROUTABLE, WAITING, Seat, State
+from labkit.live.words import MOST, STATES, Pace, sentence, short, strangers, sum_of
 from labkit.loads import Load, Sample
 
 WIDTH = 900  # units of the drawing; it scales to the room there is
 FULL_DETAIL = 8  # workers that get a row each; more of them get a tile each
-MOST = 64  # workers that are drawn
 MOST_BOXES = 75  # of one row: more have no room even at their smallest
 ROW, BOX = 40, 26  # heights of a worker's row and of a task
 QUEUE_TOP, WORKERS_TOP = 58, 128
@@ -29,21 +27,6 @@ GAP, MORE_ROOM = 3, 44  # between boxes, and for "+123" where there are more
 LABEL_ROOM = 9  # units a character of a label takes
 PER_DOT, SMALLEST, BASE = 11.0, 8.0, 16.0  # a box is BASE + PER_DOT * cost wide
 MOST_DOTS = 5  # wider than that a box does not get: the dearest task then sets the scale
-
-STATES = {
-    "connecting": "… connecting",
-    "idle": "○ idle",
-    "working": "▶ working",
-    "paused": "❚❚ paused",
-    "reconnecting": "↯ reconnecting",
-    "crashed": "✕ crashed",
-    "stopped": "■ left",
-}
-
-Pace = Callable[
-    [Seat], tuple[float, float]
-]  # how much of its task is done (0 to 1), and how much more each second
-STYLE = Path(__file__).with_name("live.css")
 
 
 class Layout:
@@ -110,7 +93,7 @@ class Layout:
             look = self._look_of(seat)
             if seat.lost and not held:
                 self._row(
-                    seat.lost[:MOST_BOXES], len(seat.lost), BUFFER, BUFFER_END, y + 5, lambda t: ("lost", "✕")
+                    seat.lost[:MOST_BOXES], len(seat.lost), BUFFER, BUFFER_END, y + 5, lambda t: ("lost", "")
                 )
             else:
                 waits = len(seat.held) - (seat.current in seat.held)
@@ -161,20 +144,15 @@ class Layout:
 
     def _tray(self, y: int, counts: Sequence[int]) -> int:
         """What is neither waiting nor held nor done, on one line: shown once there is any."""
-        kinds = [
-            one
-            for one in ((LOST, "lost"), (DEAD_LETTERED, "dead-lettered"), (UNROUTABLE, "unroutable"))
-            if counts[one[0]]
-        ]
+        kinds = [(DEAD_LETTERED, "dead-lettered"), (UNROUTABLE, "unroutable")]
+        if not any(seat.lost for seat in self.state.seats):  # they are in their worker's row
+            kinds.insert(0, (LOST, "lost"))
+        kinds = [(place, name) for place, name in kinds if counts[place]]
         for number, (place, name) in enumerate(kinds):
             x, end = (8 + (WIDTH - 16) * at // len(kinds) for at in (number, number + 1))
+            look, tasks = "lost" if place == LOST else "dead", self.state.first(place, MOST_BOXES)
             self._word(x, y + 19, "name alarm" if place == LOST else "name", f"{counts[place]} {name}")
-            if place != LOST or not any(
-                seat.lost for seat in self.state.seats
-            ):  # not those in a worker's row
-                look = "lost" if place == LOST else "dead"
-                tasks = self.state.first(place, MOST_BOXES)
-                self._row(tasks, counts[place], x + 132, end, y, lambda t, look=look: (look, "✕"))
+            self._row(tasks, counts[place], x + 132, end, y, lambda t, look=look: (look, ""))
         return y + BOX + 6 if kinds else y
 
     def _broker(self, sample: Sample | None, now: float, others: Sequence[Load]) -> str:
@@ -263,108 +241,3 @@ class Layout:
 
     def _word(self, x: float, y: float, look: str, text: str) -> None:
         self.words.append([x, y, look, text])
-
-
-# ---------------------------------------------------------------- in words
-
-
-def short(name: str, limit: int) -> str:
-    """The name, cut to so many characters."""
-    return name if len(name) <= limit else name[: limit - 1] + "…"
-
-
-def strangers(state: State, sample: Sample | None) -> list[Load]:
-    """What the broker counts for workers that the ledger knows nothing of: those in other terminals."""
-    known = {seat.name for seat in state.seats}
-    return (
-        []
-        if sample is None
-        else [load for load in sample.loads if load.worker not in known and load.delivered]
-    )
-
-
-def sum_of(state: State, counts: Sequence[int]) -> str:
-    """Where the published tasks are, as a sum that adds up."""
-    names = ("ready", "with workers", "done", "dead-lettered", "unroutable", "lost")
-    parts = [
-        f"{count} {name}" for count, name in zip(counts, names, strict=True) if count or name in names[:3]
-    ]
-    twice = f"   ({state.done_twice} done twice)" if state.done_twice else ""
-    return f"{len(state.place)} published  =  {'  +  '.join(parts)}{twice}"
-
-
-def sentence(state: State, counts: Sequence[int]) -> str:
-    """The picture for those who cannot see it."""
-    parts = [
-        f"{counts[2]} of {len(state.place)} tasks done, {counts[WAITING]} ready, {counts[HELD]} with workers"
-    ]
-    parts += [
-        f"{counts[place]} {name}"
-        for place, name in ((DEAD_LETTERED, "dead-lettered"), (UNROUTABLE, "unroutable"), (LOST, "lost"))
-        if counts[place]
-    ]
-    if state.done_twice:
-        parts.append(f"{state.done_twice} done twice")
-    said = ", ".join(parts) + "."
-    if state.down:
-        said += " The broker is down."
-    for word in ("crashed", "paused", "reconnecting"):
-        names = [seat.name for seat in state.seats if seat.word == word]
-        if names:
-            said += f" {', '.join(names[:5])}{' and others' if len(names) > 5 else ''} {word}."
-    return said
-
-
-def text(state: State, pace: Pace, title: str = "", width: int = 80) -> str:
-    """The picture for a terminal."""
-    counts, lines = state.counts(), [title] if title else []
-    lines.append(sum_of(state, counts))
-    boxes = "▪" * min(counts[WAITING], width - 32)
-    more = f" +{counts[WAITING] - len(boxes)}" if counts[WAITING] > len(boxes) else ""
-    lines.append(
-        "✕ the broker is down" if state.down else f"{'queue':<13} {counts[WAITING]:>4} ready  {boxes}{more}"
-    )
-    for seat in state.seats[:MOST]:
-        bar = ""
-        if seat.current >= 0:
-            full = round(10 * min(1.0, pace(seat)[0]))
-            again = "↻" if state.again[seat.current] else " "
-            bar = f"{again}{state.label(seat.current):>4} {'█' * full}{'░' * (10 - full)}"
-        waits = len(seat.held) - (seat.current in seat.held)
-        tail = f"lost {len(seat.lost)}" if seat.lost else f"holds {waits}" if waits else ""
-        lines.append(
-            f"{short(seat.name, 13):<13} {STATES[seat.word]:<14} {bar:<16} {tail:<10} done {seat.done}".rstrip()
-        )
-    if len(state.seats) > MOST:
-        lines.append(f"and {len(state.seats) - MOST} more workers")
-    return "\n".join(line[:width] for line in lines)
-
-
-# ---------------------------------------------------------------- a still picture
-
-
-def picture(scene: dict, clock: str = "") -> str:
-    """The scene as HTML that needs nothing else: no script, no kernel, no network."""
-    parts = []
-    for x, y, width, height, look in scene["panels"]:
-        parts.append(
-            f'<rect class="lk-panel {look}" x="{x}" y="{y}" width="{width}" height="{height}" rx="4"/>'
-        )
-    for _key, x, y, width, height, look, label, *fill in scene["boxes"]:
-        inside = f'<rect class="lk-body" width="{width}" height="{height}" rx="3"/>'
-        if fill:
-            inside += (
-                f'<rect class="lk-fill" width="{width * min(1, fill[0]):.1f}" height="{height}" rx="3"/>'
-            )
-        cross = f"M2 2L{width - 2} {height - 2}M2 {height - 2}L{width - 2} 2"
-        inside += f'<path class="lk-notch" d="M0 0H9L0 9Z"/><path class="lk-cross" d="{cross}"/>'
-        inside += f'<text x="{width / 2}" y="{height / 2 + 5}">{html.escape(label)}</text>'
-        parts.append(f'<g class="lk-task {look}" transform="translate({x} {y})">{inside}</g>')
-    for x, y, look, words in [*scene["words"], [WIDTH - 8, 20, "name end", clock]]:
-        parts.append(f'<text class="lk-word {look}" x="{x}" y="{y}">{html.escape(words)}</text>')
-    label = html.escape(scene["say"], quote=True)
-    return (
-        f'<div class="lk-live"><style>{STYLE.read_text(encoding="utf-8")}</style>'
-        f'<svg role="img" aria-label="{label}" viewBox="0 0 {WIDTH} {scene["height"]}"'
-        f' xmlns="http://www.w3.org/2000/svg">{"".join(parts)}</svg></div>'
-    )

@@ -12,7 +12,8 @@ import sys
 from pathlib import Path
 
 from labkit.lesson import in_notebook
-from labkit.live import scene as scenes
+from labkit.live.scene import WIDTH
+from labkit.live.still import picture
 
 HERE = Path(__file__).parent
 _widget_class = None
@@ -32,7 +33,7 @@ def widget():
             _css = (HERE / "live.css").read_text(encoding="utf-8")
             # As text: ipywidgets and ipykernel would walk through every item of anything else, for each frame.
             scene = traitlets.Unicode().tag(sync=True)
-            width = traitlets.Int(scenes.WIDTH).tag(sync=True)
+            width = traitlets.Int(WIDTH).tag(sync=True)
 
         _widget_class = LiveView
     return _widget_class()
@@ -63,7 +64,7 @@ class Notebook:
     def end(self, scene: dict, text) -> None:
         """Put a still picture where the widget was."""
         clock = f"{scene['now']:.1f} s"
-        bundle = {"text/html": scenes.picture(scene, clock), "text/plain": text()}
+        bundle = {"text/html": picture(scene, clock), "text/plain": text()}
         self._place.update(bundle, raw=True)
         self.widget.close()
 

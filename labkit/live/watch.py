@@ -10,6 +10,7 @@ from labkit.lab import Lab
 from labkit.ledger import Ledger
 from labkit.live import scene as scenes
 from labkit.live import screen as screens
+from labkit.live import words
 from labkit.live.state import Seat, State
 from labkit.loads import Sample
 
@@ -141,7 +142,7 @@ class Watch:
 
     def text(self) -> str:
         """What is drawn, as lines of text."""
-        return scenes.text(self._state, self._pace, self._title())
+        return words.text(self._state, self._pace, self._title())
 
     def stop(self, timeout: float = 10) -> None:
         """Draw the last picture and leave it standing; harmless when repeated."""

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Callable
 
 import ipywidgets
 
-from labkit.errors import UsageError
+from labkit.playground.fields import Field, StrategyRow, choice, entry
 from labkit.playground.happen import Happening
 from labkit.playground.settings import MOST_STRATEGIES, MOST_WORKERS, OPTIONS, Settings
-from labkit.strategy import TYPES, Strategy
-from labkit.worker import ACKS
 
 MISHAPS = {
     "nothing": None,
@@ -21,112 +18,8 @@ MISHAPS = {
     "the broker restarts": ("restart broker", None),
     "the broker is killed": ("kill broker", None),
 }
-ORDERS = {"workers first": False, "tasks first": True}
 NAMES = {"seconds_per_dot": "1 dot is", "every": "one every", "speeds": "speeds", "count": "how many"}
-UNITS = {"seconds_per_dot": "s", "pause": "s", "every": "s", "cost": "dots", "heavy": "dots", "light": "dots"}
-
-
-class Field:
-    """A control with its name before it and, when it is wrong, a sentence under it."""
-
-    def __init__(self, name: str, control: ipywidgets.Widget, unit: str = "") -> None:
-        self.control = control
-        label = ipywidgets.HTML(f"<label>{html.escape(name)}</label>")
-        label.add_class("lkp-label")
-        self._problem = ipywidgets.HTML()
-        self._problem.add_class("lkp-problem")
-        row = ipywidgets.HBox([label, control, *([ipywidgets.Label(unit)] if unit else [])])
-        self.widget = ipywidgets.VBox([row, self._problem])
-        self.widget.add_class("lkp-field")
-
-    def say(self, problem: str) -> None:
-        """Show what is wrong with it; nothing if it is right."""
-        text = f'<span role="alert">✕ {html.escape(problem)}</span>' if problem else ""
-        if self._problem.value != text:
-            self._problem.value = text
-            (self.widget.add_class if problem else self.widget.remove_class)("lkp-wrong")
-
-
-def entry(value: object, width: str = "4.6em", **more: object) -> ipywidgets.Text:
-    """A field to type in; what is typed counts at once."""
-    return ipywidgets.Text(value=str(value), continuous_update=True, layout={"width": width}, **more)
-
-
-def choice(options, value, width: str, tooltip: str = "") -> ipywidgets.Dropdown:
-    """A list to choose from."""
-    return ipywidgets.Dropdown(options=options, value=value, layout={"width": width}, tooltip=tooltip)
-
-
-class StrategyRow:
-    """One of the four lines of strategies."""
-
-    def __init__(self, number: int, strategy: Strategy | None) -> None:
-        self.used = ipywidgets.Checkbox(
-            value=strategy is not None,
-            description=str(number),
-            indent=False,
-            tooltip=f"use strategy {number}",
-            layout={"width": "36px"},
-        )
-        self.prefetch = entry("", "68px", placeholder="no limit", tooltip="prefetch: a number, or empty")
-        self.ack = choice(ACKS, "manual", "90px", "acknowledgement")
-        self.order = choice(ORDERS, False, "104px", "who is there first")
-        self.type = choice(TYPES, "classic", "74px", "type of the queue")
-        self.controls = (self.used, self.prefetch, self.ack, self.order, self.type)
-        self._problem = ipywidgets.HTML()
-        self._problem.add_class("lkp-problem")
-        row = ipywidgets.HBox(self.controls)
-        row.add_class("lkp-strategy")
-        self.widget = ipywidgets.VBox([row, self._problem])
-        self._more: dict = {}
-        if strategy is not None:
-            self.put(strategy)
-
-    def put(self, strategy: Strategy | None) -> None:
-        """Show this strategy, or none."""
-        self.used.value = strategy is not None
-        if strategy is not None:
-            self.prefetch.value = "" if strategy.prefetch is None else str(strategy.prefetch)
-            self.ack.value, self.order.value = strategy.ack, strategy.publish_first
-            self.type.value = strategy.queue_type
-            # What has no control here is kept as it was given in code.
-            self._more = {
-                "priorities": strategy.priorities,
-                "confirms": strategy.confirms,
-                "name": strategy.name,
-            }
-
-    def read(self) -> Strategy | None:
-        """The strategy; None if the line is not used, or wrong (which it then says)."""
-        if not self.used.value:
-            self.say("")
-            return None
-        typed = self.prefetch.value.strip().lower()
-        prefetch: object = None if typed in ("", "none", "no limit") else typed
-        if typed.lstrip("-").isdigit():
-            prefetch = int(typed)
-        try:
-            strategy = Strategy(
-                prefetch=prefetch,
-                ack=self.ack.value,
-                publish_first=self.order.value,
-                queue_type=self.type.value,
-                **self._more,
-            )
-        except UsageError as error:
-            self.say(f"{error.what} {error.do}")
-            return None
-        self.say("")
-        return strategy
-
-    def say(self, problem: str) -> None:
-        """Show what is wrong with it."""
-        self._problem.value = f'<span role="alert">✕ {html.escape(problem)}</span>' if problem else ""
-
-    @property
-    def wrong(self) -> bool:
-        """Whether it is used and makes no sense."""
-        return self.used.value and bool(self._problem.value)
+UNITS = {"pause": "s", "every": "s"}
 
 
 class Controls:
@@ -147,11 +40,8 @@ class Controls:
         self.mishap = choice(list(MISHAPS), "nothing", "11em")
         self.after = Field("meanwhile", self.mishap)
         self.seconds = entry("1", "3em")
-        self.after.widget.children[0].children += (
-            ipywidgets.Label("after"),
-            self.seconds,
-            ipywidgets.Label("s"),
-        )
+        after = Field("after", self.seconds, "s").widget
+        self.after.widget.children[0].children += after.children[0].children
         self._strategies = Field("", ipywidgets.HTML())
         self.put(settings)
         for control in (
@@ -167,7 +57,7 @@ class Controls:
         heads = "<span></span><span>prefetch</span><span>acks</span><span>first</span><span>queue</span>"
         self.widget = ipywidgets.VBox(
             [
-                _head("Tasks"),
+                _head("Tasks <small>(their cost in dots)</small>"),
                 ipywidgets.HBox([Field("workload", self.workload).widget, self.dot.widget]),
                 self._options,
                 _head("Workers"),
@@ -203,7 +93,7 @@ class Controls:
     def _make_options(self, options) -> None:
         self.options = {}
         for name, value in options.items():
-            made = Field(NAMES.get(name, name), entry(f"{value:g}", "3.4em"), UNITS.get(name, ""))
+            made = Field(NAMES.get(name, name), entry(f"{value:g}", "3.6em"), UNITS.get(name, ""))
             made.control.observe(self._touched, "value")
             self.options[name] = made
         self._options.children = tuple(one.widget for one in self.options.values())

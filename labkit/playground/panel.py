@@ -199,7 +199,8 @@ class Panel:
             shown = playground if running or settings is None else None
             code = playground.code() if shown or settings == playground.settings else settings.code()
             self._put("Code", f"<pre><code>{html.escape(code)}</code></pre>")
-            if over and results is not self._drawn:
+            complete = results is not None and len(results) == len(playground.settings.strategies)
+            if (over or complete) and results is not self._drawn:
                 self._drawn, self._drawing = results, self._drawing + 1
                 threading.Thread(
                     target=self._draw, args=(results, self._drawing), name="charts", daemon=True
