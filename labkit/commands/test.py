@@ -27,6 +27,7 @@ from labkit.machine import say
 if TYPE_CHECKING:
     from labkit.brokers import Broker
 
+INTERRUPTED = 2  # pytest's exit status after Ctrl-C
 MATRIX = bootstrap.STATE / "matrix"  # a directory for each broker of --brokers
 
 
@@ -68,7 +69,10 @@ def run(args: argparse.Namespace) -> int:
             say(f"{error.what} The tests that need it are skipped.\n  → {error.do}")
     if not args.brokers:
         return _pytest(args.pytest)
-    results = [_on(name, args.pytest) for name in args.brokers]
+    results: list[Result] = []
+    for name in args.brokers:
+        over = bool(results) and results[-1].why == "interrupted"
+        results.append(Result(name, why="not run") if over else _on(name, args.pytest))
     say(f"\n{'broker':<8} {'RabbitMQ':<10} {'passed':>6} {'failed':>6} {'skipped':>7} {'minutes':>7}")
     for result in results:
         say(str(result))
@@ -132,8 +136,8 @@ def _on(name: str, arguments: list[str]) -> Result:
         result.why = f"not run: {error.what.splitlines()[0]}"
         return result
     _count(report, result)
-    if status != 0 and not result.failed:
-        result.why = f"pytest ended with status {status}"
+    if status not in (0, 1) or (status == 1 and not result.failed):
+        result.why = "interrupted" if status == INTERRUPTED else f"pytest ended with status {status}"
     result.seconds = time.monotonic() - began
     return result
 
