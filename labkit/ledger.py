@@ -474,9 +474,8 @@ class Ledger:
         yield json.dumps({"ledger": FORMAT, "started_at": self.started_at})
         for task_id in self.task_ids():
             task = self.task(task_id)
-            yield json.dumps(
-                {"task": task_id, "cost": task.cost, "kind": task.kind} if task else {"task": task_id}
-            )
+            known = {"cost": task.cost, "kind": task.kind, "delay": task.delay} if task else {}
+            yield json.dumps({"task": task_id, **known})
         count = 0
         for event in self.events():
             yield json.dumps([round(event.time, 6), event.kind.name, event.task_id, event.worker, event.note])
@@ -524,8 +523,8 @@ class Ledger:
                     known.add(entry["task"])
                     if "cost" in entry:
                         _expect(isinstance(entry["kind"], str), "a task without a kind")
-                        cost = _finite(entry["cost"])
-                        ledger.add([Task(entry["task"], b"", cost=cost, kind=entry["kind"])])
+                        cost, delay = _finite(entry["cost"]), _finite(entry.get("delay", 0.0))
+                        ledger.add([Task(entry["task"], b"", cost=cost, kind=entry["kind"], delay=delay)])
         except (ValueError, TypeError, KeyError, RecursionError, OverflowError) as error:
             raise SavedRunError(
                 f"{name} is damaged at line {number}: {error}.", do="Save the run again, or use another file."

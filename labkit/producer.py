@@ -17,7 +17,7 @@ from labkit.errors import LabError, QueueMissingError, ResourceAlarmError, Usage
 from labkit.ledger import Kind, Ledger
 from labkit.tasks import Task
 
-FIRST_DELAY, LAST_DELAY = 0.2, 5.0  # seconds between attempts to reconnect: doubling from one to the other
+FIRST_DELAY, LAST_DELAY = 0.2, 2.0  # seconds between attempts to reconnect: doubling from one to the other
 PUBLISHED, CONFIRMED = int(Kind.PUBLISHED), int(Kind.CONFIRMED)  # an Enum's attributes are slow
 
 

@@ -20,7 +20,7 @@ from labkit.tasks import HANDLERS, TEXT, parse, perform
 
 ACKS = ("automatic", "manual", "forgotten")
 ON_ERROR = ("reject", "requeue", "acknowledge")
-FIRST_DELAY, LAST_DELAY = 0.2, 5.0  # seconds between attempts to reconnect: doubling from one to the other
+FIRST_DELAY, LAST_DELAY = 0.2, 2.0  # seconds between attempts to reconnect: doubling from one to the other
 CLOSE_LIMIT = 1.0  # seconds the broker gets to say goodbye before the connection is cut
 IDLE_LIMIT = 5.0  # seconds between looks at the clock while nothing arrives
 # Plain numbers for what is recorded of every task: an Enum's attributes are slow.
