@@ -135,5 +135,5 @@ class Storm:
 def left_over(lab: Lab, threads_before: set[threading.Thread]) -> list[str]:
     """What a closed bench has left behind: threads, queues, connections."""
     left = [thread.name for thread in set(threading.enumerate()) - threads_before]
-    left += [queue.name for queue in lab.management.queues(lab.name(""))]
+    left += [queue.name for queue in lab.management.queues(lab.name("any").removesuffix("any"))]
     return left
