@@ -89,7 +89,7 @@ class Lab:
         self._cancelled = threading.Event()
         self._begin()
         _open[lesson] = self
-        leftovers.clear(self.management, self._prefix)
+        leftovers.clear(self.management, self._prefix, self._delete)
 
     def begin(self) -> None:
         """Start a new experiment: a fresh ledger, no workers, no queues in use. Queues keep what is in them."""
@@ -509,6 +509,10 @@ class Lab:
             self._sampler.stop()
         for relay in self._relays.values():
             relay.close()
+
+    def _delete(self, queue: str) -> None:
+        with self.channel("clears away") as channel:
+            channel.queue_delete(queue)
 
     def close(self) -> None:
         """Stop every worker and producer and delete the queues of this lesson. Harmless when repeated."""

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import os
 import socket
+from collections.abc import Callable
 
 import psutil
 
@@ -13,16 +14,18 @@ from labkit.errors import LabError
 from labkit.management import Management
 
 
-def clear(management: Management, prefix: str) -> None:
+def clear(management: Management, prefix: str, delete: Callable[[str], object]) -> None:
     """Delete the queues that begin with ``prefix``, and those of processes of this machine that are gone.
 
-    A queue of the lab is named ``lab.LESSON.OWNER.NAME``; those of other machines are left alone.
+    A queue of the lab is named ``lab.LESSON.OWNER.NAME``; those of other machines are left alone. ``delete``
+    is called with a name. It should ask over AMQP: a quorum queue whose log was lost in a crash takes five
+    seconds to go, and the management API gives up before that.
     """
     for queue in management.queues("lab."):
         parts = queue.name.split(".", 3)
         if queue.name.startswith(prefix) or (len(parts) == 4 and not _alive(parts[2])):
             with contextlib.suppress(LabError):
-                management.delete_queue(queue.name)
+                delete(queue.name)
 
 
 def owner() -> str:
