@@ -42,8 +42,8 @@ class Film:
 
 
 def looks(scene):
-    """How the boxes look, label by label (the mark before a label is dropped)."""
-    return {box[6].lstrip("↻✓✕"): box[5] for box in scene["boxes"]}
+    """How the boxes look, label by label (marks and sizes are dropped)."""
+    return {box[6].lstrip("↻✓"): box[5].removesuffix(" tight") for box in scene["boxes"]}
 
 
 def words(scene):

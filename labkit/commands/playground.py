@@ -36,4 +36,6 @@ def page_options(*, dark: bool = False) -> list[str]:
         f"--VoilaConfiguration.template={TEMPLATE}",
         f"--VoilaConfiguration.theme={'dark' if dark else 'light'}",
         "--VoilaConfiguration.show_tracebacks=True",  # of a LabError: what happened and what to do
+        # Every page has a kernel; that of a page that was closed is ended after some minutes.
+        *("--MappingKernelManager.cull_idle_timeout=300", "--MappingKernelManager.cull_interval=60"),
     ]

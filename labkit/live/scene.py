@@ -24,9 +24,10 @@ BUFFER, BUFFER_END = 254, 756
 DONE_LEFT, DONE_WIDTH = 772, 116
 SIZES = (1.0, 0.62, 0.36)  # of the boxes: as small as it takes to show them all
 GAP, MORE_ROOM = 3, 44  # between boxes, and for "+123" where there are more
-LABEL_ROOM = 9  # units a character of a label takes
+LABEL_ROOM, TIGHT_ROOM = 9.5, 7.0  # units a character of a label takes, and of a small one
 PER_DOT, SMALLEST, BASE = 11.0, 8.0, 16.0  # a box is BASE + PER_DOT * cost wide
 MOST_DOTS = 5  # wider than that a box does not get: the dearest task then sets the scale
+Look = Callable[[int], tuple[str, str]]  # how a task looks, and the mark before its label
 
 
 class Layout:
@@ -34,7 +35,7 @@ class Layout:
 
     def __init__(self, state: State) -> None:
         self.state = state
-        self._size = 0  # an index in SIZES
+        self._sizes = {"queue": 0, "worker": 0, "tray": 0}  # by region: an index in SIZES
         self._labels: dict[int, str] = {}
         self._widths: dict[tuple, float] = {}
 
@@ -72,9 +73,8 @@ class Layout:
         self._word(8, QUEUE_TOP + 36, "", f"{ready} ready")
         if down:
             self._word(WIDTH / 2, QUEUE_TOP + 27, "name alarm middle", "✕ the broker is down")
-        self._row(
-            self.state.first(WAITING, MOST_BOXES), ready, LEFT, WIDTH - 16, QUEUE_TOP + 8, self._waiting
-        )
+        tasks = self.state.first(WAITING, MOST_BOXES)
+        self._row("queue", tasks, ready, LEFT, WIDTH - 16, QUEUE_TOP + 8, self._waiting)
 
     def _rows(self, seats: Sequence[Seat], others: Sequence[Load], pace: Pace) -> int:
         top = WORKERS_TOP - 6
@@ -93,11 +93,17 @@ class Layout:
             look = self._look_of(seat)
             if seat.lost and not held:
                 self._row(
-                    seat.lost[:MOST_BOXES], len(seat.lost), BUFFER, BUFFER_END, y + 5, lambda t: ("lost", "")
+                    "worker",
+                    seat.lost[:MOST_BOXES],
+                    len(seat.lost),
+                    BUFFER,
+                    BUFFER_END,
+                    y + 5,
+                    lambda t: ("lost", ""),
                 )
             else:
                 waits = len(seat.held) - (seat.current in seat.held)
-                self._row(held, waits, BUFFER, BUFFER_END, y + 5, look)
+                self._row("worker", held, waits, BUFFER, BUFFER_END, y + 5, look)
             self._word(DONE_LEFT, y + 17, "name", f"✔ {seat.done}")
             self._panel(DONE_LEFT, y + 23, round(DONE_WIDTH * seat.dots / most), 6, "bar")
             y += ROW
@@ -152,7 +158,7 @@ class Layout:
             x, end = (8 + (WIDTH - 16) * at // len(kinds) for at in (number, number + 1))
             look, tasks = "lost" if place == LOST else "dead", self.state.first(place, MOST_BOXES)
             self._word(x, y + 19, "name alarm" if place == LOST else "name", f"{counts[place]} {name}")
-            self._row(tasks, counts[place], x + 132, end, y, lambda t, look=look: (look, ""))
+            self._row("tray", tasks, counts[place], x + 132, end, y, lambda t, look=look: (look, ""))
         return y + BOX + 6 if kinds else y
 
     def _broker(self, sample: Sample | None, now: float, others: Sequence[Load]) -> str:
@@ -178,7 +184,7 @@ class Layout:
     def _waiting(self, t: int) -> tuple[str, str]:
         return ("wait again", "↻") if self.state.again[t] else ("wait", "")
 
-    def _look_of(self, seat: Seat) -> Callable[[int], tuple[str, str]]:
+    def _look_of(self, seat: Seat) -> Look:
         def look(t: int) -> tuple[str, str]:
             bits = seat.held[t]
             again = " again" if self.state.again[t] else ""
@@ -188,35 +194,37 @@ class Layout:
 
         return look
 
-    def _width(self, t: int) -> float:
+    def _width(self, t: int, size: int) -> float:
         cost = self.state.cost(t)
-        width = self._widths.get((cost, self._size, self.state.dearest))
+        width = self._widths.get((cost, size, self.state.dearest))
         if width is None:
             dots = (cost or 0) * min(1.0, MOST_DOTS / self.state.dearest)
-            width = round(max(SMALLEST, (BASE + PER_DOT * dots) * SIZES[self._size]), 1)
-            self._widths[cost, self._size, self.state.dearest] = width
+            width = round(max(SMALLEST, (BASE + PER_DOT * dots) * SIZES[size]), 1)
+            self._widths[cost, size, self.state.dearest] = width
         return width
 
     def _row(
-        self, tasks: Sequence[int], total: int, x: float, end: int, y: int, look: Callable[[int], tuple]
+        self, region: str, tasks: Sequence[int], total: int, x: float, end: int, y: int, look: Look
     ) -> None:
         """Boxes from left to right; what has no room is a number."""
-        widths = [self._width(t) for t in tasks]
+        size = self._sizes[region]
+        widths = [self._width(t, size) for t in tasks]
         more_room = MORE_ROOM if total > len(tasks) else 0
-        while self._size < len(SIZES) - 1 and x + sum(widths) + GAP * len(tasks) + more_room > end:
-            self._size += 1
-            widths = [self._width(t) for t in tasks]
-        left, box = total, self.boxes.append
+        while size < len(SIZES) - 1 and x + sum(widths) + GAP * len(tasks) + more_room > end:
+            self._sizes[region] = size = size + 1
+            widths = [self._width(t, size) for t in tasks]
+        left, box, room = total, self.boxes.append, TIGHT_ROOM * len(str(len(self.state.place)))
         for t, width in zip(tasks, widths, strict=True):
             if x + width > (end - MORE_ROOM if left > 1 else end):
                 break
             name, mark = look(t)
-            label = ""
-            if width >= LABEL_ROOM:
+            label = mark if width >= TIGHT_ROOM else ""
+            if width >= room:  # numbers of this many digits fit
                 number = self._label(t)
-                label = next(
-                    (say for say in (mark + number, number, mark) if len(say) * LABEL_ROOM <= width + 4), ""
-                )
+                label = next((say for say in (mark + number, number) if len(say) * LABEL_ROOM <= width), None)
+                if label is None:
+                    name += " tight"
+                    label = number if len(number) * TIGHT_ROOM <= width else mark
             box([t, x, y, width, BOX, name, label])
             x = round(x + width + GAP, 1)
             left -= 1
