@@ -423,7 +423,7 @@ def spoil(text, random):
 
 
 def other_value(lines, number, random):
-    values = [None, True, -1, 1e308, "x", [], {}, [[1]], 10**400, -(10**30)]
+    values = [None, True, -1, 1e308, math.nan, math.inf, "x", [], {}, [[1]], 10**400, -(10**30)]
     entry = json.loads(lines[number])
     key = random.choice(list(entry) if isinstance(entry, dict) else range(len(entry)))
     entry[key] = random.choice(values)
@@ -445,6 +445,7 @@ def test_a_saved_run_that_was_altered_is_refused_or_can_be_used(saved, tmp_path,
         assert run.counts.adds_up
         assert repr(run) and run.loads.reconcile(run.ledger).sentence
         assert run.ledger.table() is not None and run.ledger.spans() is not None
+        assert all(math.isfinite(event.time) for event in run.ledger.events())
         assert math.isfinite(run.makespan) and run.workers is not None
     assert refused > 100
 
