@@ -16,6 +16,7 @@ from random import Random
 import nbformat
 import psutil
 import pytest
+from kernels import kernel_of
 from nbclient import NotebookClient
 from nbclient.exceptions import DeadKernelError
 from terminal import PATIENCE, ROOT, Program, wait_until
@@ -54,7 +55,7 @@ class Kernel:
         self._open = contextlib.ExitStack()
 
     def __enter__(self) -> Kernel:
-        self._open.enter_context(self.client.setup_kernel())
+        self._open.enter_context(kernel_of(self.client))
         return self
 
     def __exit__(self, *error) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from kernels import kernel_of
 from nbclient import NotebookClient
 
 FOLDER = Path(__file__).parent.parent / "notebooks"
@@ -34,7 +35,7 @@ def test_a_notebook_runs_twice_in_one_kernel_even_after_it_was_left_half_way(pat
         notebook, timeout=CELL_TIMEOUT, kernel_name="python3", resources={"metadata": {"path": str(FOLDER)}}
     )
     cells = notebook.cells
-    with client.setup_kernel():
+    with kernel_of(client):
         execute(client, cells[: len(cells) // 2])
         # An experiment that nobody waited for: its workers are still at work.
         left = nbformat.v4.new_code_cell(
