@@ -2,13 +2,15 @@
 
 import threading
 import time
+import uuid
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 import pika
 import pytest
-from pika.exceptions import AMQPConnectionError, AMQPError
+from pika.exceptions import AMQPConnectionError, AMQPError, ConnectionClosedByBroker
 
+from labkit import brokers
 from labkit.exercises import Outcome, lesson_04
 
 BARRIER_TIMEOUT = 180  # seconds; a restart on a busy machine, and everybody's way to it
@@ -197,10 +199,26 @@ ANSWERS = [  # exercise, answer, whether it is right, what is said of it
 names = [answer.__name__ for _, answer, _, _ in ANSWERS]
 
 
+def refuses_transient_queues(broker):
+    """Whether this RabbitMQ closes the connection instead of declaring a non-durable queue (4.3)."""
+    connection = brokers.connect(broker.parameters("test"))
+    name = f"test-transient-{uuid.uuid4().hex[:8]}"
+    try:
+        connection.channel().queue_declare(name, durable=False)
+        connection.channel().queue_delete(name)
+    except ConnectionClosedByBroker:
+        return True
+    connection.close()
+    return False
+
+
 @pytest.fixture(scope="module")
 def results(broker):
     """What the checks say of all answers that need a restart: they wait for each other, and share it."""
-    together = threading.Barrier(len(ANSWERS), action=lambda: broker.restart(say=lambda text: None))
+    early = {only_the_messages, as_it_was_given} if refuses_transient_queues(broker) else set()
+    together = threading.Barrier(
+        len(ANSWERS) - len(early), action=lambda: broker.restart(say=lambda text: None)
+    )
     with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(len(ANSWERS)) as pool:
         patch.setattr(lesson_04, "_restart", lambda lab: together.wait(BARRIER_TIMEOUT))
         checks = [pool.submit(exercise.check, answer) for exercise, answer, _, _ in ANSWERS]
