@@ -12,7 +12,7 @@ from storm import Storm, left_over
 from labkit.lab import Lab
 from labkit.ledger import Outcome
 
-FEW = 12  # storms in an ordinary run
+FEW = 8  # storms in an ordinary run
 OUTAGE_EVERY = 4  # every fourth has the broker restarted or killed
 
 
