@@ -22,7 +22,7 @@ BARRIER_TIMEOUT = 180  # seconds; a restart on a busy machine, and everybody's w
     ("wrong", "said"),
     [
         (["a", "b", "d"], "on its way"),  # persistent is enough
-        (["b", "c", "d"], "in memory"),  # a confirm is enough
+        (["b", "c", "d"], "throws transient ones away"),  # a confirm is enough
         (["b", "d", "e"], "send it again"),
         (["b", "d", "f"], "not durable"),
         (["b"], "one more"),  # a quorum queue forgets transient messages

@@ -37,7 +37,7 @@ def _names(orders: Iterable[bytes]) -> str:
 _SITUATIONS = {
     "a": "Persistent on a durable queue is only on its way to the disk: no confirm, no promise.",
     "b": "",
-    "c": "A confirm says that the broker has taken the message over. A transient one it keeps in memory.",
+    "c": "A confirm says that the broker has the message. It throws transient ones away when it starts.",
     "d": "",
     "e": "The confirm never came. The message may be there or not: the publisher has to send it again.",
     "f": "A persistent message is gone with its queue, and this queue is not durable.",
@@ -52,7 +52,7 @@ def _check_promised(promised: Iterable[str]) -> str:
     if wrong := sorted(letters - _PROMISED):
         raise Wrong(f"Not ({wrong[0]}). {_SITUATIONS[wrong[0]]}")
     if letters != _PROMISED:
-        raise Wrong("What you have is right, but there is one more. Which queues write everything to disk?")
+        raise Wrong("What you have is right, but there is one more. Which queues keep everything?")
     return "Durable, persistent and confirmed – or a quorum queue and confirmed."
 
 
@@ -61,8 +61,8 @@ promised = Exercise(
     _check_promised,
     hints=[
         "Without a confirm nothing is promised. Which are left?",
-        "Of those that are left: a non-durable queue is gone, and a classic queue writes only what is persistent.",
-        "A quorum queue writes every message to disk, whatever its delivery mode.",
+        "Of those that are left: a non-durable queue is gone, and a classic queue brings back only what is persistent.",
+        "A quorum queue keeps every message, whatever its delivery mode.",
     ],
     solution='promised = ["b", "d"]',
     why="A promise needs three things: a queue that comes back, a message that is on disk, and a confirm.",
