@@ -356,10 +356,10 @@ def test_the_command_prints_the_table_and_saves_it_all(broker, tmp_path):
         (["--workload", "huge"], "alternating"),
         (["--workload", "equal:size=3"], "count, cost"),
         (["--workload", "equal:count=many"], "count=5"),
-        (["--workload", "equal:count=0"], "at least 1"),
+        (["--workload", "equal:count=0"], "from 1 to"),
         (["--workers", "two"], "1,1,2"),
         (["--workers", "0"], "how many"),
-        (["--workers", "1,-1"], "above 0"),
+        (["--workers", "1,-1"], "more than 0"),
         (["--strategy", "prefetch=0.5"], "65535"),
     ],
 )
