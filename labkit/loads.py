@@ -316,7 +316,7 @@ class LoadSampler(threading.Thread):
                     if recorded != len(self._ledger):  # reading a long ledger costs more than a poll
                         recorded, known = len(self._ledger), expected_loads(self._ledger)
                     wanted = known
-                quiet = now - since >= self._age
+                quiet = now - since >= self._age and not self._holder_unlisted(wanted or {}, sample.loads)
                 if quiet or (wanted and self._as_expected(wanted, sample.loads)):
                     settled = True
                     break
@@ -385,18 +385,25 @@ class LoadSampler(threading.Thread):
         # Unacknowledged is left out: the queues' figure for it is the oldest of all.
         return replace(_sum("", list(self._totals.values())), stale=False, unacknowledged=0)
 
+    @staticmethod
+    def _holder_unlisted(expected: Mapping[str, Load], loads: tuple[Load, ...]) -> bool:
+        """Whether a worker that holds messages, and so is there, is missing from a listing that lags."""
+        return any(
+            load.stale and load.worker in expected and expected[load.worker].unacknowledged for load in loads
+        )
+
     def _as_expected(self, expected: Mapping[str, Load], loads: tuple[Load, ...]) -> bool:
         counted = {load.worker: load for load in loads}
         if any(load.delivered for name, load in counted.items() if name not in expected):
             return False  # nobody knows what a stranger should have: wait until it stands still
+        if self._holder_unlisted(expected, loads):
+            return False
         gone, missing = 0, 0
         for name, wanted in expected.items():
             load = counted.get(name)
             if load is None:
                 missing += wanted.delivered > 0
             elif load.stale:
-                if wanted.unacknowledged:  # it holds messages, so it is there: the listing lags
-                    return False
                 gone += 1
             elif any(getattr(load, what) != getattr(wanted, what) for what in FIELDS):
                 return False
