@@ -388,9 +388,8 @@ class LoadSampler(threading.Thread):
     @staticmethod
     def _holder_unlisted(expected: Mapping[str, Load], loads: tuple[Load, ...]) -> bool:
         """Whether a worker that holds messages, and so is there, is missing from a listing that lags."""
-        return any(
-            load.stale and load.worker in expected and expected[load.worker].unacknowledged for load in loads
-        )
+        listed = {load.worker for load in loads if not load.stale}
+        return any(wanted.unacknowledged and name not in listed for name, wanted in expected.items())
 
     def _as_expected(self, expected: Mapping[str, Load], loads: tuple[Load, ...]) -> bool:
         counted = {load.worker: load for load in loads}
