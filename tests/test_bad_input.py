@@ -376,11 +376,13 @@ def closed_port():
 
 def test_a_queue_that_is_deleted_under_its_worker_is_named_in_the_end(bench):
     queue = bench.lab.queue("deleted")
-    bench.lab.workers(1, queue)
+    (worker,) = bench.lab.workers(1, queue)
     with management.of(bench.lab.broker) as api:
         api.delete_queue(queue)
+    wait_until(lambda: isinstance(worker.error, QueueMissingError), what="the worker to find out")
+    bench.lab.publish(queue, tasks.equal(1))
     with pytest.raises(WaitTimeoutError) as caught:
-        bench.lab.wait(lambda: False, "nothing", timeout=3)
+        bench.lab.finish(timeout=0.5)
     assert "no queue" in caught.value.do
 
 
