@@ -22,6 +22,7 @@ module                  what is in it
 ``labkit.exercises``    exercises: check, hints and solution
 ``labkit.brokers``      where RabbitMQ runs: a private node, compose.yaml, or any URL
 ``labkit.bootstrap``    sets the lab up on a fresh machine (standard library only)
+``labkit.words``        lists, numbers and durations as they stand in a sentence
 ``labkit.errors``       everything that can go wrong and be mended
 ======================  ==============================================================
 

@@ -11,7 +11,6 @@ figures have settled.
 
 from __future__ import annotations
 
-import re
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -21,6 +20,7 @@ from typing import Any
 from labkit.errors import LabError, SavedRunError, WaitTimeoutError
 from labkit.ledger import Kind, Ledger
 from labkit.management import DEFAULT_AGE, Management
+from labkit.words import listed, natural
 
 INTERVAL = 0.5  # seconds between samples
 POLL = 0.1  # seconds between looks while the last figures settle
@@ -479,13 +479,6 @@ def _remainder(load: Load, total: Load, loads: list[Load]) -> Load:
     return replace(load, **rest)
 
 
-def natural(name: str) -> list[tuple[int, int, str]]:
-    """The key that sorts worker-2 before worker-10."""
-    return [
-        (0, int(part), "") if part.isdecimal() else (1, 0, part) for part in re.split(r"(\d+)", name) if part
-    ]
-
-
 def _count(number: int, what: str) -> str:
     return f"{number:,} {_NOUNS[what][number != 1]}"
 
@@ -517,12 +510,8 @@ def _agreement(expected: Mapping[str, Load], strangers: list[Load]) -> str:
     redelivered = sum(load.redelivered for load in expected.values())
     if redelivered:
         parts.append(_count(redelivered, "redelivered"))
-    sentence = f"Broker and ledger agree: {_listed(parts)}."
+    sentence = f"Broker and ledger agree: {listed(parts)}."
     if strangers:
-        others = _listed([f"{load.worker} {load.delivered:,}" for load in strangers])
+        others = listed([f"{load.worker} {load.delivered:,}" for load in strangers])
         sentence += f" Beside them the broker counted workers of other programs: {others}."
     return sentence
-
-
-def _listed(parts: list[str]) -> str:
-    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"

@@ -18,6 +18,7 @@ from matplotlib.text import Text
 
 from labkit import charts
 from labkit.charts import chart as base
+from labkit.charts import text as letters
 from labkit.errors import UsageError
 from labkit.ledger import Kind, Ledger
 from labkit.loads import Load, Loads, Sample
@@ -275,16 +276,16 @@ def test_a_chart_can_be_saved_to_a_file(tmp_path):
 
 def test_lines_are_as_wide_as_they_may_be_and_lose_no_word():
     text = "It is a truth universally acknowledged that a worker in possession of tasks " * 3
-    lines = base.fit(text, 4.0, 15)
+    lines = letters.fit(text, 4.0, 15)
     assert " ".join(lines).split() == text.split()
-    assert all(base.width_of(line, 15) <= 4.0 for line in lines)
+    assert all(letters.width_of(line, 15) <= 4.0 for line in lines)
 
 
 def test_long_names_are_cut_so_that_they_can_still_be_told_apart():
     names = [f"the-machine-{number}.in.the.cellar.example.org" for number in range(12)]
-    cut = base.names_in(names, 1.5)
-    assert len(set(cut)) == 12 and all("…" in name and base.width_of(name) <= 1.5 for name in cut)
-    assert base.names_in(["a", "b"], 1.5) == ["a", "b"]
+    cut = letters.names_in(names, 1.5)
+    assert len(set(cut)) == 12 and all("…" in name and letters.width_of(name) <= 1.5 for name in cut)
+    assert letters.names_in(["a", "b"], 1.5) == ["a", "b"]
 
 
 # Loads.

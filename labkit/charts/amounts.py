@@ -5,23 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from statistics import median
 
-from labkit.charts.chart import (
-    BLUE,
-    GREEN,
-    GREY,
-    INK,
-    NAME,
-    ORANGE,
-    PURPLE,
-    SKY,
-    SMALL,
-    Chart,
-    Look,
-    listed,
-    shorten,
-    width_of,
-)
+from labkit.charts.chart import BLUE, GREEN, INK, NAME, ORANGE, PURPLE, SKY, Chart, Look, bare
+from labkit.charts.text import SMALL, shorten, width_of
 from labkit.errors import UsageError
+from labkit.words import listed
 
 ROW, BAR = 0.62, 0.44  # inches: a row, and the bar in it
 _STYLES = [(BLUE, ""), (ORANGE, "//"), (GREEN, "xx"), (PURPLE, ".."), (SKY, "\\\\")]
@@ -55,11 +42,7 @@ def amounts(measured: Mapping[str, float | Sequence[float]], unit: str, title: s
     inch = most / max(width - max(map(width_of, said.values())) - 0.45, 1.0)  # units an inch
     axes.set_xlim(0, width * inch)
     axes.set_ylim(len(rows) - 0.5, -0.5)
-    axes.set_xticks([])
-    axes.set_yticks([])
-    axes.spines["bottom"].set_visible(False)
-    axes.spines["left"].set_visible(True)
-    axes.spines["left"].set_color(GREY)
+    bare(axes)
     for row, (name, values) in enumerate(rows.items()):
         look = Look(name, *_STYLES[row % len(_STYLES)])
         axes.barh(row, median(values), height=BAR / ROW, **look.style())

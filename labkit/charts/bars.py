@@ -9,30 +9,22 @@ from labkit.charts.chart import (
     GREEN,
     GREY,
     INK,
-    LARGE,
     NAME,
-    NORMAL,
     ORANGE,
     PAD,
-    SMALL,
     VERMILLION,
     WIDTH,
     Chart,
     Look,
-    Shown,
-    called,
+    bare,
     empty,
-    fit,
-    height_of,
-    listed,
-    names_in,
-    plural,
-    run_names,
-    shown,
-    width_of,
+    write,
 )
+from labkit.charts.shown import Shown, by_name, run_names, shown
+from labkit.charts.text import LARGE, NORMAL, fit, height_of, names_in, width_of
 from labkit.ledger import Kind
 from labkit.loads import Load
+from labkit.words import called, listed, plural
 
 LOOKS = {
     "delivered": Look("delivered", BLUE),
@@ -141,8 +133,8 @@ def _one(panel: Shown) -> Chart:
 
 def _several(panels: list[Shown]) -> Chart:
     names = run_names(panels)
-    text = " ".join(f"{name}: {_sentence(panel)}" for name, panel in zip(names, panels, strict=True))
-    messages = [f"{name}: {_message(panel)}" for name, panel in zip(names, panels, strict=True)]
+    text = " ".join(by_name(panels, map(_sentence, panels)))
+    messages = by_name(panels, map(_message, panels))
     title, heads = "; ".join(messages), names
     if len(fit(title, WIDTH - 2 * PAD, LARGE, bold=True)) > 2:
         title, heads = f"The loads of {len(panels)} runs, on one scale", messages
@@ -162,16 +154,8 @@ def _several(panels: list[Shown]) -> Chart:
         for place, at in enumerate(line):
             left, own = place * (width + gutter), _height(panels[at])
             _panel(chart, panels[at], (left, y + AXIS + height - own, width, own), scale)
-            for number, words in enumerate(wrapped[at]):
-                chart.text_at(
-                    chart.body[0] + left,
-                    chart.body[1] + y + AXIS + height + top - number * height_of(NORMAL),
-                    words,
-                    NORMAL,
-                    weight="bold",
-                    color=INK,
-                    verticalalignment="top",
-                )
+            above = chart.body[1] + y + AXIS + height + top
+            chart.lines_at(chart.body[0] + left, above, wrapped[at], weight="bold")
     return chart
 
 
@@ -200,20 +184,19 @@ def _panel(chart: Chart, panel: Shown, where: tuple[float, float, float, float],
     left, bottom, width, height = where
     rows, present = _rows(panel), _present([panel])
     names = names_in([_label(load) for load in rows], scale.limit)
-    axes = chart.panel(left + scale.room, bottom, width - scale.room, height)
-    _bare(axes, (width - scale.room) * scale.inch, height)
+    axes = _axes(chart, left + scale.room, bottom, width - scale.room, height, scale.inch)
     step = len(present) * BAR + GAP
     for at, load in enumerate(rows):
-        _write(axes, -0.1 * scale.inch, (at + 0.5) * step, names[at], horizontalalignment="right", color=INK)
+        write(axes, -0.1 * scale.inch, (at + 0.5) * step, names[at], horizontalalignment="right")
         for number, what in enumerate(present):
             value = getattr(load, what)
             y = at * step + GAP / 2 + number * BAR
             if value:
                 axes.barh(y, value, height=BAR * 0.92, align="edge", **LOOKS[what].style())
             label = f"{value:,} {LOOKS[what].label}"
-            _write(axes, value + 0.08 * scale.inch, y + BAR / 2, label, color=INK if value else GREY)
+            write(axes, value + 0.08 * scale.inch, y + BAR / 2, label, color=INK if value else GREY)
     if not rows:
-        _write(axes, 0.1 * scale.inch, height / 2, "no figures", color=GREY)
+        write(axes, 0.1 * scale.inch, height / 2, "no figures", color=GREY)
     x, y, _, _ = chart.body
     x += left + min(scale.room, width - width_of(COUNTED))
     chart.text_at(x, y + bottom - 0.28, COUNTED, color=GREY)
@@ -236,16 +219,15 @@ def _many(panel: Shown, title: str) -> Chart:
     inch = max(_most([panel]), 1) / (width - room - after)
     for column in range(columns):
         part = range(column * per, min((column + 1) * per, len(rows)))
-        axes = chart.panel(column * (width + gutter) + room, foot, width - room, per * row)
-        _bare(axes, (width - room) * inch, per * row)
+        axes = _axes(chart, column * (width + gutter) + room, foot, width - room, per * row, inch)
         for place, at in enumerate(part):
             load, middle = rows[at], (place + 0.5) * row
-            _write(axes, -0.08 * inch, middle, names[at], horizontalalignment="right", color=INK)
+            write(axes, -0.08 * inch, middle, names[at], horizontalalignment="right")
             if load.delivered:
                 axes.barh(middle, load.delivered, height=row * 0.8, **LOOKS["delivered"].style())
             if both and load.acknowledged:
                 axes.barh(middle, load.acknowledged, height=row * 0.45, **LOOKS["acknowledged"].style())
-            _write(axes, load.delivered + 0.06 * inch, middle, values[at], color=INK)
+            write(axes, load.delivered + 0.06 * inch, middle, values[at])
     if both:
         chart.key([LOOKS["delivered"], Look("/ acknowledged", GREEN, "//")], 0, 0.25)
     else:
@@ -253,21 +235,14 @@ def _many(panel: Shown, title: str) -> Chart:
     return chart
 
 
-def _bare(axes: Any, width: float, height: float) -> None:
-    """Axes without numbers: the values stand on the bars."""
-    axes.set_xlim(0, width)
+def _axes(chart: Chart, left: float, bottom: float, width: float, height: float, inch: float) -> Any:
+    """Axes whose rows go down in inches, with ``inch`` messages an inch across."""
+    axes = chart.panel(left, bottom, width, height)
+    axes.set_xlim(0, width * inch)
     axes.set_ylim(height, 0)
-    axes.set_xticks([])
-    axes.set_yticks([])
-    axes.spines["bottom"].set_visible(False)
-    axes.spines["left"].set_visible(True)
-    axes.spines["left"].set_color(GREY)
+    bare(axes)
+    return axes
 
 
 def _label(load: Load) -> str:
     return f"{load.worker} (left)" if load.stale else load.worker
-
-
-def _write(axes: Any, x: float, y: float, text: str, **style: Any) -> None:
-    style = {"verticalalignment": "center_baseline", "fontsize": SMALL, **style}
-    axes.text(x, y, text, parse_math=False, **style)

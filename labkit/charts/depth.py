@@ -10,30 +10,23 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from labkit.charts.chart import (
+    ALARM,
+    AWAY,
     BLUE,
     GREY,
-    INK,
-    NORMAL,
     ORANGE,
     PAD,
-    SMALL,
     VERMILLION,
     WIDTH,
     Chart,
     Look,
-    Shown,
-    called,
     empty,
-    fit,
-    height_of,
-    listed,
-    plural,
-    run_names,
-    seconds,
-    shown,
-    width_of,
+    write,
 )
+from labkit.charts.shown import Shown, by_name, shown
+from labkit.charts.text import NORMAL, SMALL, fit, height_of, width_of
 from labkit.ledger import Kind
+from labkit.words import called, listed, plural, seconds
 
 READY = Look("ready", BLUE)
 HELD = Look("unacknowledged", ORANGE, "//")
@@ -51,16 +44,16 @@ def backlog(runs: Any) -> Chart:
     ``runs``: one run, or several to be put below each other with the same axes. The figures are samples of
     what the broker counted, each with a dot. Returns a Chart; UsageError for something that is no run.
     """
-    panels = [_panel(run) for run in shown(runs)]
+    given = shown(runs)
+    panels = [_panel(run) for run in given]
     if not any(panel.told for panel in panels):
-        problem = next((panel.run.loads.problem for panel in panels if panel.run.loads.problem), "")
+        problem = next((run.loads.problem for run in given if run.loads.problem), "")
         why = problem or "The run was over before the broker had been asked a second time."
         return empty("There is no backlog to show", f"There are too few figures for a curve: {why}")
     if len(panels) == 1:
         return _draw(panels, panels[0].message(), panels[0].sentence(), [""])
-    names = run_names([panel.run for panel in panels])
-    heads = [f"{name}: {panel.message()}" for name, panel in zip(names, panels, strict=True)]
-    text = " ".join(f"{name}: {panel.sentence()}" for name, panel in zip(names, panels, strict=True))
+    heads = by_name(given, [panel.message() for panel in panels])
+    text = " ".join(by_name(given, [panel.sentence() for panel in panels]))
     return _draw(panels, f"The backlog of {len(panels)} runs, on the same axes", text, heads)
 
 
@@ -68,7 +61,6 @@ def backlog(runs: Any) -> Chart:
 class _Panel:
     """What is to be seen of one run; times in seconds since its first task."""
 
-    run: Shown
     times: list[float]
     ready: list[int]
     held: list[int]
@@ -122,8 +114,7 @@ class _Panel:
 
 def _panel(run: Shown) -> _Panel:
     ledger, samples = run.ledger, sorted(run.loads.samples, key=lambda sample: sample.time)
-    began = {Kind.PUBLISHED, Kind.STARTED}
-    zero = next((event.time for event in ledger.events(began)), samples[0].time if samples else 0.0)
+    zero = run.zero(samples[0].time if samples else 0.0)
     points = [(sample.time - zero, sample.ready, sample.unacknowledged) for sample in samples]
     earlier = [point for point in points if point[0] < 0]  # the last of them holds until the next
     points = [(0.0, *point[1:]) for point in earlier[-1:]] + points[len(earlier) :]
@@ -142,7 +133,7 @@ def _panel(run: Shown) -> _Panel:
         if "connection" not in what or not any(start - 1 < at < stop + 1 for start, stop in downtimes)
     ]
     times, ready, held = ([point[place] for point in points] for place in range(3))
-    return _Panel(run, times, ready, held, marks, downtimes)
+    return _Panel(times, ready, held, marks, downtimes)
 
 
 def _draw(panels: list[_Panel], title: str, text: str, heads: list[str]) -> Chart:
@@ -162,11 +153,7 @@ def _draw(panels: list[_Panel], title: str, text: str, heads: list[str]) -> Char
     chart = Chart(title, text, body=sum(tops) + (HEIGHT + AXIS) * len(panels))
     y = chart.body[3]
     for panel, lines, top, (_, marks) in zip(panels, wrapped, tops, placed, strict=True):
-        for number, words in enumerate(lines):
-            chart.text_at(
-                chart.body[0], chart.body[1] + y - number * height_of(NORMAL), words, NORMAL,
-                weight="bold", color=INK, verticalalignment="top",
-            )  # fmt: skip
+        chart.lines_at(chart.body[0], chart.body[1] + y, lines, weight="bold")
         y -= top + HEIGHT
         axes = chart.panel(left, y, across, HEIGHT)
         axes.set_xlim(0, end)
@@ -177,16 +164,16 @@ def _draw(panels: list[_Panel], title: str, text: str, heads: list[str]) -> Char
         axes.grid(axis="y", color="#e4e4e4")
         axes.set_xlabel("seconds since the first task was published", fontsize=SMALL, color=GREY, loc="left")
         for start, stop in panel.downtimes:
-            axes.axvspan(start, stop, facecolor="#ececec", edgecolor="#b5b5b5", hatch="\\\\", linewidth=0)
+            axes.axvspan(start, stop, **AWAY)
         if panel.told:
             _curves(axes, panel, end / across, most * HEADROOM / HEIGHT)
         else:
-            _write(axes, end / 2, most / 2, "too few figures", color=GREY, horizontalalignment="center")
+            write(axes, end / 2, most / 2, "too few figures", color=GREY, horizontalalignment="center")
         for at, words, x, row in marks:
             axes.axvline(at, color=VERMILLION, linestyle=":", linewidth=2, clip_on=False)
             chart.text_at(
                 chart.body[0] + x, chart.body[1] + y + HEIGHT + 0.08 + MARKS * row, words,
-                color="#a84300", weight="bold",
+                color=ALARM, weight="bold",
             )  # fmt: skip
         y -= AXIS
     return chart
@@ -238,7 +225,7 @@ def _curves(axes: Axes, panel: _Panel, inch: float, up: float) -> None:
             wide = width_of(f"{earlier_y:,}", SMALL, bold=True) + 0.12
             if abs(y - earlier_y) < APART * up and abs(x - earlier_x) < wide * inch:
                 x = earlier_x + wide * inch
-        _write(
+        write(
             axes, x, y + 0.08 * up, f"{y:,}", weight="bold", verticalalignment="bottom", zorder=4,
             bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.5},
         )  # fmt: skip
@@ -248,7 +235,7 @@ def _curves(axes: Axes, panel: _Panel, inch: float, up: float) -> None:
     low[1] = max(low[1], low[0] + APART * up)
     for y, (value, look) in zip(low, ends, strict=True):
         x = panel.times[-1] + 0.15 * inch
-        _write(axes, x, y, f"{value:,} {look.label}", weight="bold", color=_dark(look))
+        write(axes, x, y, f"{value:,} {look.label}", weight="bold", color=_dark(look))
 
 
 def _broken(panel: _Panel, values: list[int]) -> tuple[list[float], list[float]]:
@@ -265,8 +252,3 @@ def _broken(panel: _Panel, values: list[int]) -> tuple[list[float], list[float]]
 def _dark(look: Look) -> str:
     """The look's colour, dark enough for letters on white."""
     return {BLUE: "#005b8f", ORANGE: "#8a5f00"}[look.colour]
-
-
-def _write(axes: Axes, x: float, y: float, text: str, **style: Any) -> None:
-    style = {"verticalalignment": "center_baseline", "fontsize": SMALL, "color": INK, **style}
-    axes.text(x, y, text, parse_math=False, **style)

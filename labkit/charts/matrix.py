@@ -3,27 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
-from matplotlib.patches import Rectangle
-
-from labkit.charts.chart import (
-    GREEN,
-    GREY,
-    INK,
-    NORMAL,
-    PALE,
-    VERMILLION,
-    Chart,
-    Look,
-    empty,
-    height_of,
-    listed,
-    plural,
-    width_of,
-)
+from labkit.charts.chart import ALARM, GREEN, GREY, INK, PALE, VERMILLION, Chart, Look, empty
+from labkit.charts.text import NORMAL, height_of, width_of
 from labkit.errors import UsageError
 from labkit.survival import Fate, Matrix
+from labkit.words import listed, plural
 
 KEPT = Look("kept", GREEN)
 LOST = Look("lost", VERMILLION, "//")
@@ -32,7 +17,7 @@ REFUSED = Look("this RabbitMQ refuses such a queue", PALE, "..")
 ONE, MANY = 0.34, 0.25  # inches: the height of a bar that is alone in its cell, and of one of several
 BETWEEN = 0.04  # inches between two bars
 ROOM = 0.13  # inches around the bars of a cell
-SAID = 0.3  # inches for the learner\'s prediction in a cell
+SAID = 0.3  # inches for the learner's prediction in a cell
 KEY = 0.55  # inches for the key below
 
 
@@ -95,7 +80,7 @@ def survival(
                 right = said[row, column] == given[0][row, column].outcome
                 words = f"{'✔' if right else '✘'} you said: {said[row, column]}"
                 chart.text_at(
-                    left, top - height + ROOM, words, color=INK if right else "#a84300",
+                    left, top - height + ROOM, words, color=INK if right else ALARM,
                     weight="normal" if right else "bold", verticalalignment="bottom",
                 )  # fmt: skip
     _line(chart, x, y + KEY, chart.body[2])
@@ -133,7 +118,7 @@ def _bar(chart: Chart, place: tuple[float, float, float, float], fate: Fate | No
     start = 0.0
     for look, part in parts:
         if part:
-            _box(chart, left + start * full, bottom, part * full, height, **look.style())
+            chart.box(left + start * full, bottom, part * full, height, **look.style())
             start += part
     weight = "bold" if share == 1 else "normal"
     chart.text_at(
@@ -149,17 +134,8 @@ def _value(fate: Fate) -> str:
     return "gone" if fate.kept is None else f"{fate.kept:,} of {fate.sent:,}"
 
 
-def _box(chart: Chart, left: float, bottom: float, width: float, height: float, **style: Any) -> None:
-    w, h = chart.get_figwidth(), chart.get_figheight()
-    chart.add_artist(
-        Rectangle(
-            (left / w, bottom / h), width / w, height / h, transform=chart.transFigure, figure=chart, **style
-        )
-    )
-
-
 def _line(chart: Chart, left: float, y: float, width: float) -> None:
-    _box(chart, left, y - 0.01, width, 0.02, facecolor=PALE, edgecolor="none")
+    chart.box(left, y - 0.01, width, 0.02, facecolor=PALE, edgecolor="none")
 
 
 # In words.

@@ -15,21 +15,17 @@ from labkit.charts.chart import (
     INK,
     NAME,
     ORANGE,
-    SMALL,
     VERMILLION,
     Chart,
     Look,
-    called,
+    bare,
     empty,
-    fit,
-    height_of,
-    listed,
-    plural,
-    seconds,
-    shown,
-    width_of,
+    write,
 )
+from labkit.charts.shown import shown
+from labkit.charts.text import SMALL, fit, height_of, width_of
 from labkit.errors import UsageError
+from labkit.words import called, listed, plural, seconds
 
 TIME = Look("makespan", BLUE)
 BUSY = Look("workers busy", GREEN, "//")
@@ -78,11 +74,7 @@ def comparison(runs: Any, ideal: float | Sequence[float] | Mapping[str, float] |
         chart.text_at(x + left, y + whole - 0.3, head, weight="bold", color=INK)
         axes = chart.panel(left, 0.1, width, row * len(rows))
         axes.set_ylim(len(rows), 0)
-        axes.set_xticks([])
-        axes.set_yticks([])
-        axes.spines["bottom"].set_visible(False)
-        axes.spines["left"].set_visible(at == 0)
-        axes.spines["left"].set_color(GREY)
+        bare(axes, left=at == 0)
         if at == 0:
             _makespans(chart, axes, rows, width, (x + left, y + whole - 0.62), row)
         elif at == 1:
@@ -241,7 +233,7 @@ def _makespans(
         for number, line in enumerate(lines):
             up = ((len(lines) - 1) / 2 - number) * 0.27 / height
             best = row.makespan == fastest and number == 0
-            _write(
+            write(
                 axes, reach, at + 0.5 - up, line, weight="bold" if best else "normal",
                 color=INK if number == 0 else GREY,
             )  # fmt: skip
@@ -263,7 +255,7 @@ def _busy(axes: Axes, rows: Sequence[_Row]) -> None:
         if not row.busy:
             continue
         text = _share(row.busy)
-        _write(axes, 0, at + 0.26, text)
+        write(axes, 0, at + 0.26, text)
         each = 0.46 / len(row.busy)
         style = {**BUSY.style(), "linewidth": 0.8 if len(row.busy) <= 8 else 0}
         style["hatch"] = BUSY.hatch if len(row.busy) <= 4 else ""
@@ -280,14 +272,9 @@ def _numbers(axes: Axes, values: Sequence[int], look: Look, width: float) -> Non
         if value:
             wide = min(max(width_of(text, 16, bold=True) + 0.3, 0.5), width)
             axes.barh(at + 0.5, wide, height=0.62, **look.style())
-            _write(
+            write(
                 axes, wide / 2, at + 0.5, text, fontsize=16, weight="bold", horizontalalignment="center",
                 bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.5},
             )  # fmt: skip
         else:
-            _write(axes, 0.25, at + 0.5, "0", color=GREY, horizontalalignment="center")
-
-
-def _write(axes: Axes, x: float, y: float, text: str, **style: Any) -> None:
-    style = {"verticalalignment": "center_baseline", "fontsize": SMALL, "color": INK, **style}
-    axes.text(x, y, text, parse_math=False, **style)
+            write(axes, 0.25, at + 0.5, "0", color=GREY, horizontalalignment="center")

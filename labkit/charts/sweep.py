@@ -4,23 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from labkit.charts.chart import (
-    BLUE,
-    GREY,
-    INK,
-    NORMAL,
-    ORANGE,
-    SMALL,
-    Chart,
-    Look,
-    fit,
-    height_of,
-    listed,
-    seconds,
-    width_of,
-)
+from labkit.charts.chart import BLUE, GREY, INK, ORANGE, Chart, Look, bare
+from labkit.charts.text import NORMAL, SMALL, fit, height_of, width_of
 from labkit.compare import Comparison, Result
 from labkit.errors import UsageError
+from labkit.words import listed, seconds
 
 LONG = Look("long tasks", BLUE)
 TINY = Look("tiny tasks", ORANGE, "//")
@@ -123,11 +111,7 @@ def _panel(
     inch = max(max(values), line) / max(width - max(map(width_of, texts)) - 0.3, 0.5)  # units an inch
     axes.set_xlim(0, width * inch)
     axes.set_ylim(len(names) - 0.5, -0.5)
-    axes.set_xticks([])
-    axes.set_yticks([])
-    axes.spines["bottom"].set_visible(False)
-    axes.spines["left"].set_visible(True)
-    axes.spines["left"].set_color(GREY)
+    bare(axes)
     for row, (value, text, name) in enumerate(zip(values, texts, names, strict=True)):
         axes.barh(row, value, height=BAR / ROW, **look.style())
         axes.text(
