@@ -10,6 +10,8 @@ module                  what is in it
 ``labkit.ledger``       what became of every task
 ``labkit.management``   RabbitMQ's management HTTP API
 ``labkit.loads``        what the broker counted for every worker
+``labkit.meters``       a worker's figures, added up over all of its channels
+``labkit.reconcile``    the broker's figures held against the ledger
 ``labkit.schedule``     what would have been best for a workload
 ``labkit.strategy``     the settings with which the same tasks go differently
 ``labkit.compare``      strategies run on the same tasks, in a table

@@ -14,8 +14,9 @@ import pytest
 from labkit import brokers, management, tasks
 from labkit.errors import SavedRunError
 from labkit.ledger import Kind, Ledger
-from labkit.loads import Load, Loads, LoadSampler, Sample, expected_loads
+from labkit.loads import Load, Loads, LoadSampler, Sample
 from labkit.producer import Producer
+from labkit.reconcile import expected_loads
 from labkit.worker import Worker
 
 LIMIT = 60  # seconds that a busy machine may take
@@ -227,7 +228,7 @@ def test_workers_on_other_queues_are_not_counted(bench, new_queue):
 
 
 def test_depth_gives_the_ready_count_at_once(bench):
-    sampler = LoadSampler(bench.management, [bench.queue], depth=lambda queue: (42, 0))
+    sampler = LoadSampler(bench.management, [bench.queue], bench.ledger, depth=lambda queue: (42, 0))
     assert sampler.sample().ready == 42
     sampler.stop()
 
@@ -274,7 +275,7 @@ class Scripted:
 
 def test_what_a_worker_had_not_acknowledged_is_not_its_own_after_it_left():
     broker = Scripted()
-    sampler = LoadSampler(broker, ["q"])
+    sampler = LoadSampler(broker, ["q"], Ledger())
     broker.shows("a", 5, 2, 3)
     assert sampler.sample().loads == (Load("a", 5, 2, unacknowledged=3),)
     broker.listed = []
@@ -285,7 +286,7 @@ def test_what_a_worker_had_not_acknowledged_is_not_its_own_after_it_left():
 
 def test_a_channels_counter_that_begins_again_is_added_up():
     broker = Scripted()
-    sampler = LoadSampler(broker, ["q"])
+    sampler = LoadSampler(broker, ["q"], Ledger())
     broker.shows("a", 5, 5, 0)
     sampler.sample()
     broker.shows("a", 2, 1, 1)  # after a restart: the same address by chance, and everything from zero
@@ -295,7 +296,7 @@ def test_a_channels_counter_that_begins_again_is_added_up():
 def test_what_was_counted_before_the_sampler_began_is_not_the_runs():
     broker = Scripted()
     broker.totals["q"] = (100, 90, 10)
-    sampler = LoadSampler(broker, ["q"])
+    sampler = LoadSampler(broker, ["q"], Ledger())
     broker.shows("a", 0, 0, 0)
     sampler.sample()
     broker.totals["q"] = (103, 93, 10)
