@@ -9,6 +9,8 @@ module                  what is in it
 ``labkit.worker``       a thread with a connection of its own that consumes
 ``labkit.ledger``       what became of every task
 ``labkit.management``   RabbitMQ's management HTTP API
+``labkit.answers``      what it answers, as dataclasses
+``labkit.rest``         how it is asked, and what is said when it fails
 ``labkit.loads``        what the broker counted for every worker
 ``labkit.meters``       a worker's figures, added up over all of its channels
 ``labkit.reconcile``    the broker's figures held against the ledger

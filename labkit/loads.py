@@ -16,9 +16,10 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, astuple, dataclass, field, replace
 from typing import Any
 
+from labkit.answers import DEFAULT_AGE, Queue
 from labkit.errors import LabError, SavedRunError, WaitTimeoutError
 from labkit.ledger import Ledger
-from labkit.management import DEFAULT_AGE, Management, Queue
+from labkit.management import Management
 from labkit.meters import COUNTED, Load, Meter, total
 from labkit.reconcile import Reconciliation, expected_loads, reconcile
 from labkit.words import natural

@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from labkit import brokers, management, tasks
+from labkit import answers, brokers, management, tasks
 from labkit.errors import SavedRunError
 from labkit.ledger import Kind, Ledger
 from labkit.loads import Load, Loads, LoadSampler, Sample
@@ -111,7 +111,7 @@ def test_final_returns_as_soon_as_the_figures_are_as_expected(bench):
     loads = sampler.final()
     took = time.monotonic() - began
     assert loads.final["a"].acknowledged == 5
-    if bench.management.overview().statistics_age == management.FRESH_AGE:
+    if bench.management.overview().statistics_age == answers.FRESH_AGE:
         assert took < 5  # 0.1-1.2 s on an idle machine
 
 
@@ -257,17 +257,17 @@ class Scripted:
         pass
 
     def overview(self):
-        return management.Overview("4.0.0", "27", "scripted", "here", management.FRESH_AGE)
+        return answers.Overview("4.0.0", "27", "scripted", "here", answers.FRESH_AGE)
 
     def channels(self):
         return self.listed
 
     def queue(self, name):
-        return management.Queue(name, "classic", True, {}, 0, 0, 0, *self.totals.get(name, (0, 0, 0)))
+        return answers.Queue(name, "classic", True, {}, 0, 0, 0, *self.totals.get(name, (0, 0, 0)))
 
     def shows(self, worker, delivered, acknowledged, unacknowledged, name="channel"):
         self.listed = [
-            management.Channel(
+            answers.Channel(
                 name, "c", worker, ("q",), ("t",), delivered, 0, acknowledged, 0, unacknowledged, 0
             )
         ]

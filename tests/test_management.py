@@ -12,7 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from pika.exceptions import AMQPError
 
-from labkit import brokers, management
+from labkit import answers, brokers, management, rest
 from labkit.errors import AccessRefusedError, ManagementError, QueueMissingError, VirtualHostError
 from labkit.management import Management
 
@@ -63,7 +63,7 @@ def test_overview_names_the_versions(api):
     overview = api.overview()
     assert overview.rabbitmq_version.split(".")[0] in ("3", "4")
     assert overview.erlang_version and overview.node
-    assert overview.statistics_age in (management.FRESH_AGE, management.DEFAULT_AGE)
+    assert overview.statistics_age in (answers.FRESH_AGE, answers.DEFAULT_AGE)
 
 
 def test_a_queue_is_found_whatever_its_name(api, queue):
@@ -299,7 +299,7 @@ def test_a_server_that_goes_on_failing_is_told_with_its_status():
     with Server(saying(500, b'{"error": "x", "reason": "it burns"}')) as server, asked(server) as api:
         with pytest.raises(ManagementError, match="500. it burns"):
             api.overview()
-        assert len(server.requests) == management.ATTEMPTS
+        assert len(server.requests) == rest.ATTEMPTS
 
 
 def test_a_deletion_is_never_repeated():
