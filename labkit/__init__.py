@@ -4,7 +4,8 @@
 module                  what is in it
 ======================  ==============================================================
 ``labkit.lab``          the bench: queues, producers and workers, set up and cleared away
-``labkit.tasks``        tasks, ready-made workloads, and the handlers that do the work
+``labkit.tasks``        tasks, and ready-made workloads of them
+``labkit.handlers``     what is done with a message: a handler for each kind of task
 ``labkit.producer``     a thread with a connection of its own that publishes
 ``labkit.worker``       a thread with a connection of its own that consumes
 ``labkit.ledger``       what became of every task

@@ -15,8 +15,9 @@ from pika.exceptions import AMQPError
 from labkit import checks
 from labkit.brokers.connection import connect, explain
 from labkit.errors import LabError, TaskError, UsageError
+from labkit.handlers import HANDLERS, parse, perform
 from labkit.ledger import Kind, Ledger
-from labkit.tasks import HANDLERS, TEXT, parse, perform
+from labkit.tasks import TEXT
 
 ACKS = ("automatic", "manual", "forgotten")
 ON_ERROR = ("reject", "requeue", "acknowledge")

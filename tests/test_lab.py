@@ -8,6 +8,7 @@ import pytest
 
 from labkit import tasks
 from labkit.errors import CancelledError, QueueMissingError, UsageError, WaitTimeoutError
+from labkit.handlers import HANDLERS
 from labkit.lab import Lab
 from labkit.ledger import Kind, Outcome
 from labkit.loads import LoadSampler
@@ -230,7 +231,7 @@ def test_a_rejected_task_goes_to_the_dead_letter_exchange(lab):
 
 def test_learners_can_add_a_handler_and_it_really_computes(lab):
     results = []
-    handlers = {**tasks.HANDLERS, "greet": lambda task, fields: results.append(f"hello {fields['name']}")}
+    handlers = {**HANDLERS, "greet": lambda task, fields: results.append(f"hello {fields['name']}")}
     queue = lab.queue("handlers")
     lab.workers(
         1, queue, handlers=handlers, on_event=lambda what, about: what == "done" and results.append(about[1])

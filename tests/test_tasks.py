@@ -1,4 +1,4 @@
-"""What is sent: the bodies, the workloads, and what is refused."""
+"""What is sent, what is done with it, and what is refused: tasks, workloads and handlers."""
 
 import json
 import math
@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from labkit import tasks
 from labkit.errors import TaskError, UsageError
+from labkit.handlers import HANDLERS, MAX_FACTORS, field, parse, perform
 
 JSON = "application/json"
 
@@ -19,22 +20,22 @@ def body(**fields):
     return json.dumps(fields).encode()
 
 
-def do(fields, handlers=tasks.HANDLERS):
+def do(fields, handlers=HANDLERS):
     """What a worker does with a JSON message from any producer."""
-    return tasks.perform(tasks.parse(body(**fields), "1", JSON), handlers)
+    return perform(parse(body(**fields), "1", JSON), handlers)
 
 
 # ---------------------------------------------------------------- bodies
 
 
 def test_the_dots_of_a_text_are_its_cost():
-    assert tasks.parse(b"First message.", "a-1", None).cost == 1
-    assert tasks.parse(b"... wait ..", "a-1", "text/plain").cost == 5
-    assert tasks.parse(b"no work at all", "a-1", "text/plain").cost == 0
+    assert parse(b"First message.", "a-1", None).cost == 1
+    assert parse(b"... wait ..", "a-1", "text/plain").cost == 5
+    assert parse(b"no work at all", "a-1", "text/plain").cost == 0
 
 
 def test_text_in_any_language_is_understood():
-    task = tasks.parse("très long…  ..".encode(), "a-1", "text/plain")
+    task = parse("très long…  ..".encode(), "a-1", "text/plain")
     assert (task.cost, task.kind) == (2, "dots")
 
 
@@ -75,22 +76,22 @@ def test_each_operation_of_a_job_gives_its_result(operation, payload, result):
 
 
 def test_json_is_recognised_without_a_content_type():
-    task = tasks.parse(b' {"task": "sum", "start": 1, "end": 2}', None, None)
-    assert (task.kind, tasks.perform(task)) == ("sum", 3)
+    task = parse(b' {"task": "sum", "start": 1, "end": 2}', None, None)
+    assert (task.kind, perform(task)) == ("sum", 3)
 
 
 def test_the_cost_of_a_json_task_is_0_for_arithmetic_and_1_for_operations_unless_it_says():
     job = {"job_id": "j", "operation": "send-email", "payload": {"user_id": 1}}
-    assert tasks.parse(body(task="sum", start=1, end=2), "1", JSON).cost == 0
-    assert tasks.parse(body(**job), "1", JSON).cost == 1
-    assert tasks.parse(body(**job, cost=2.5), "1", JSON).cost == 2.5
+    assert parse(body(task="sum", start=1, end=2), "1", JSON).cost == 0
+    assert parse(body(**job), "1", JSON).cost == 1
+    assert parse(body(**job, cost=2.5), "1", JSON).cost == 2.5
 
 
 def test_a_message_without_an_id_takes_its_job_id_or_else_one_of_its_own():
     job = body(job_id="j-9", operation="send-email", payload={"user_id": 1})
-    assert tasks.parse(job, None, JSON).id == "j-9"
-    assert tasks.parse(job, "m", JSON).id == "m"
-    assert tasks.parse(b"same", None, None).id != tasks.parse(b"same", None, None).id
+    assert parse(job, None, JSON).id == "j-9"
+    assert parse(job, "m", JSON).id == "m"
+    assert parse(b"same", None, None).id != parse(b"same", None, None).id
 
 
 @pytest.mark.parametrize(
@@ -105,12 +106,12 @@ def test_a_message_without_an_id_takes_its_job_id_or_else_one_of_its_own():
     ids=lambda task: task.kind,
 )
 def test_what_the_lab_makes_it_understands_again(task):
-    assert tasks.parse(task.body, task.id, task.content_type) == task
-    tasks.perform(task)
+    assert parse(task.body, task.id, task.content_type) == task
+    perform(task)
 
 
 def test_a_handler_of_ones_own_is_used():
-    handlers = {**tasks.HANDLERS, "shout": lambda task, fields: tasks.field(fields, "text", str).upper()}
+    handlers = {**HANDLERS, "shout": lambda task, fields: field(fields, "text", str).upper()}
     assert do({"task": "shout", "text": "hi"}, handlers) == "HI"
     with pytest.raises(TaskError) as caught:
         do({"task": "shout", "text": 5}, handlers)
@@ -120,9 +121,7 @@ def test_a_handler_of_ones_own_is_used():
 def test_a_plain_task_of_the_lab_is_parsed_in_about_a_microsecond():
     task = tasks.equal(1, cost=5)[0]
     number = 20_000
-    best = min(
-        timeit.repeat(lambda: tasks.parse(task.body, task.id, task.content_type), number=number, repeat=7)
-    )
+    best = min(timeit.repeat(lambda: parse(task.body, task.id, task.content_type), number=number, repeat=7))
     assert best / number < 6e-6  # 0.8 µs measured; a busy machine is allowed some more
 
 
@@ -151,7 +150,7 @@ JOB = {"job_id": "j", "operation": "send-email", "payload": {"user_id": 1}}
         ({**ARITHMETIC, "cost": math.nan}, "cost"),
         ({**ARITHMETIC, "cost": math.inf}, "cost"),
         ({"task": "multiply", "start": 1, "end": 10**9}, "end"),
-        ({"task": "multiply", "start": 1, "end": tasks.MAX_FACTORS + 1}, "end"),
+        ({"task": "multiply", "start": 1, "end": MAX_FACTORS + 1}, "end"),
         ({"task": "multiply", "start": 10**3000, "end": 10**3000 + 5000}, "end"),
         ({**JOB, "operation": "make-coffee"}, "operation"),
         ({"operation": "send-email", "payload": {"user_id": 1}}, "job_id"),
@@ -192,7 +191,7 @@ def test_a_wrong_field_is_named(fields, wrong):
 )
 def test_a_body_that_is_neither_text_nor_a_json_task_is_refused(raw, content_type):
     with pytest.raises(TaskError) as caught:
-        tasks.perform(tasks.parse(raw, "1", content_type))
+        perform(parse(raw, "1", content_type))
     assert caught.value.field == "body"
 
 
@@ -203,7 +202,7 @@ def test_a_body_that_is_neither_text_nor_a_json_task_is_refused(raw, content_typ
 def test_no_body_raises_anything_but_a_task_error(raw, content_type):
     for start in (b"", b'{"task":', b'{"task": "sum", "start": 1, "end": '):
         try:
-            tasks.perform(tasks.parse(start + raw, None, content_type))
+            perform(parse(start + raw, None, content_type))
         except TaskError as error:
             assert error.field
 
@@ -253,7 +252,7 @@ def test_ids_count_from_1_and_never_repeat(name):
 def test_the_body_of_a_task_has_as_many_dots_as_it_costs():
     for task in tasks.growing(5):
         assert task.body.count(b".") == task.cost
-        assert tasks.parse(task.body, task.id, task.content_type) == task
+        assert parse(task.body, task.id, task.content_type) == task
 
 
 def test_a_foreign_id_gets_a_short_label():
