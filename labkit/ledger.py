@@ -6,65 +6,16 @@ moment ``published = waiting + in flight + done + dead-lettered + unroutable + l
 
 from __future__ import annotations
 
-import json
-import math
-import os
 import threading
 import time
 from array import array
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from enum import Enum, IntEnum
-from pathlib import Path
-from typing import TextIO
 
-from labkit.errors import SavedRunError
+from labkit.events import Counts, Event, Kind, Outcome, Span
 from labkit.tasks import Task
 
 # Events are folded into the compact store once so many have gathered.
 FOLD_EVERY = 1024
-FORMAT = 1
-LONGEST_LINE = 100_000_000  # characters; the figures of a long run with many workers stand in one line
-
-
-class Kind(IntEnum):
-    """What happened: to a task, to a worker, or to the broker."""
-
-    PUBLISHED = 0
-    CONFIRMED = 1  # by the broker, to the publisher
-    NACKED = 2  # by the broker: it refused the message
-    RETURNED = 3  # no queue for it (mandatory)
-    DELIVERED = 4
-    REDELIVERED = 5  # delivered with the redelivered flag
-    STARTED = 6
-    FINISHED = 7
-    FAILED = 8  # the handler raised
-    ACKNOWLEDGED = 9
-    REQUEUED = 10  # nack or reject with requeue=True
-    REJECTED = 11  # without requeue, and the queue has no dead-letter exchange
-    DEAD_LETTERED = 12  # without requeue, to the queue's dead-letter exchange
-    LOST = 13  # neither the broker nor a worker has it any more
-    CONNECTED = 14  # a worker; its note is the acknowledgement mode
-    DISCONNECTED = 15
-    CRASHED = 16
-    STOPPED = 17
-    PAUSED = 18
-    RESUMED = 19
-    BROKER_DOWN = 20
-    BROKER_UP = 21
-
-
-class Outcome(Enum):
-    """Where a task is now. Every known task has exactly one."""
-
-    WAITING = "waiting"
-    IN_FLIGHT = "in flight"
-    DONE = "done"
-    DEAD_LETTERED = "dead-lettered"
-    UNROUTABLE = "unroutable"
-    LOST = "lost"
-
-
 _OUTCOMES = list(Outcome)
 _WAITING, _IN_FLIGHT, _DONE, _DEAD_LETTERED, _UNROUTABLE, _LOST = range(6)
 _GIVEN_UP = {int(Kind.REQUEUED): _WAITING, int(Kind.DEAD_LETTERED): _DEAD_LETTERED, int(Kind.REJECTED): _LOST}
@@ -74,64 +25,6 @@ _FINISHED_KIND, _ACKNOWLEDGED, _CONNECTED = int(Kind.FINISHED), int(Kind.ACKNOWL
 _CONFIRMED = int(Kind.CONFIRMED)
 # What a worker holds of a task: bits of a small number.
 _SETTLED, _FINISHED, _FAILED = 1, 2, 4  # the broker has forgotten it; the work is done; the work failed
-
-
-@dataclass(frozen=True)
-class Event:
-    """One thing that happened; ``time`` in seconds since the ledger began."""
-
-    time: float
-    kind: Kind
-    task_id: str | None = None
-    worker: str | None = None
-    note: str | None = None
-
-
-@dataclass(frozen=True)
-class Counts:
-    """How many tasks there are of each outcome; ``done_twice`` are among ``done`` or on their way there."""
-
-    published: int
-    waiting: int  # from here in the order of Outcome
-    in_flight: int
-    done: int
-    dead_lettered: int
-    unroutable: int
-    lost: int
-    done_twice: int = 0
-
-    @property
-    def adds_up(self) -> bool:
-        """The law of conservation: no task is missing and none is counted twice."""
-        return self.published == (
-            self.waiting + self.in_flight + self.done + self.dead_lettered + self.unroutable + self.lost
-        )
-
-
-@dataclass
-class Span:
-    """One attempt at a task, in seconds since the ledger began; ``how`` it ended."""
-
-    task_id: str
-    worker: str
-    delivered: float
-    started: float
-    ended: float
-    how: str  # "finished" | "failed" | "crashed" | "stopped" | "running"
-    redelivered: bool = False
-
-
-@dataclass(frozen=True)
-class TaskRow:
-    """A task's line in the table: who had it and what became of it."""
-
-    task_id: str
-    label: str
-    cost: float
-    outcome: Outcome
-    deliveries: int
-    workers: tuple[str, ...]
-    finished_times: int
 
 
 class Ledger:
@@ -155,6 +48,14 @@ class Ledger:
         self._held: list[dict[int, int]] = []  # by worker: task number -> bits
         self._automatic: set[int] = set()  # workers whose deliveries the broker forgets at once
         self._gone: set[int] = set()  # crashed: whatever else they say does not count
+
+    @classmethod
+    def of_the_past(cls, events: Iterable[tuple]) -> Ledger:
+        """A ledger of events (time, kind, task id, worker, note) that are over; its clock stands at the last one."""
+        ledger = cls()
+        ledger._store(events)
+        ledger._zero = time.perf_counter() - (ledger._times[-1] if ledger._times else 0.0)
+        return ledger
 
     # --- writing -----------------------------------------------------------------------------
 
@@ -424,27 +325,6 @@ class Ledger:
         with self._read():
             return [task_id for task_id, times in zip(self._ids(), self._finishes, strict=True) if times > 1]
 
-    def table(self) -> list[TaskRow]:
-        """One row a task: who had it, how often it was done, what became of it."""
-        who: dict[str, list[str]] = {}
-        for event in self.events({Kind.DELIVERED, Kind.REDELIVERED}):
-            who.setdefault(event.task_id, []).append(event.worker)
-        rows = []
-        for task_id, outcome in self.outcomes().items():
-            task, workers = self.task(task_id), tuple(who.get(task_id, ()))
-            rows.append(
-                TaskRow(
-                    task_id,
-                    task.label if task else task_id,
-                    task.cost if task else 0.0,
-                    outcome,
-                    len(workers),
-                    workers,
-                    self._finishes[self._numbers[task_id]],
-                )
-            )
-        return rows
-
     def downtimes(self) -> list[tuple[float, float]]:
         """When the broker was away: from, to, in seconds since the ledger began."""
         found: list[tuple[float, float]] = []
@@ -466,119 +346,3 @@ class Ledger:
             if event.kind == Kind.FINISHED:
                 last = event.time
         return last - first if last is not None else 0.0
-
-    # --- files -------------------------------------------------------------------------------
-
-    def lines(self) -> Iterator[str]:
-        """The ledger as JSON Lines: a header, the tasks, the events, and how many there are."""
-        yield json.dumps({"ledger": FORMAT, "started_at": self.started_at})
-        for task_id in self.task_ids():
-            task = self.task(task_id)
-            known = {"cost": task.cost, "kind": task.kind, "delay": task.delay} if task else {}
-            yield json.dumps({"task": task_id, **known})
-        count = 0
-        for event in self.events():
-            yield json.dumps([round(event.time, 6), event.kind.name, event.task_id, event.worker, event.note])
-            count += 1
-        yield json.dumps({"events": count})
-
-    def save(self, path: str | Path) -> Path:
-        """Write the ledger to a file of JSON Lines and return its path; SavedRunError if that fails."""
-        return write_lines(path, self.lines())
-
-    @classmethod
-    def load(cls, path: str | Path) -> Ledger:
-        """Read what ``save`` wrote; SavedRunError if it is something else or damaged."""
-        try:
-            with open_regular(path) as file:
-                return cls.from_lines(lines_of(file), str(path))
-        except (OSError, TypeError, ValueError) as error:
-            raise SavedRunError(
-                f"{path} cannot be read: {error}.", do="Name a file that was saved by the lab."
-            ) from error
-
-    @classmethod
-    def from_lines(cls, lines: Iterable[str], name: str = "the saved run") -> Ledger:
-        """Read the lines of ``lines()``; lines of other kinds are passed over."""
-        ledger, number, header, whole = cls(), 0, False, False
-        known: set[str] = set()
-        try:
-            for number, line in enumerate(lines, 1):  # noqa: B007
-                _expect(len(line) <= LONGEST_LINE, "it is too long")
-                entry = json.loads(line)
-                if isinstance(entry, list):
-                    at, kind, task_id, worker, note = entry
-                    if task_id is not None and task_id not in known:
-                        raise ValueError(f"task {task_id!r} is not listed")
-                    _expect(isinstance(worker, str | None) and isinstance(note, str | None), "no names")
-                    ledger._store([(_finite(at), Kind[kind], task_id, worker, note)])
-                elif "ledger" in entry:
-                    if entry["ledger"] != FORMAT:
-                        raise ValueError(f"format {entry['ledger']} is not known")
-                    ledger.started_at, header = _finite(entry["started_at"]), True
-                elif "events" in entry:
-                    whole = entry["events"] == len(ledger)
-                elif "task" in entry:
-                    _expect(isinstance(entry["task"], str), "a task without an id")
-                    known.add(entry["task"])
-                    if "cost" in entry:
-                        _expect(isinstance(entry["kind"], str), "a task without a kind")
-                        cost, delay = _finite(entry["cost"]), _finite(entry.get("delay", 0.0))
-                        ledger.add([Task(entry["task"], b"", cost=cost, kind=entry["kind"], delay=delay)])
-        except (ValueError, TypeError, KeyError, RecursionError, OverflowError) as error:
-            raise SavedRunError(
-                f"{name} is damaged at line {number}: {error}.", do="Save the run again, or use another file."
-            ) from error
-        if not header:
-            raise SavedRunError(f"{name} is not a saved run.", do="Name a file that was saved by the lab.")
-        if not whole:
-            raise SavedRunError(f"{name} ends too early: events are missing.", do="Save the run again.")
-        last = ledger._times[-1] if ledger._times else 0.0
-        ledger._zero = time.perf_counter() - last  # its clock stands where the last event was
-        return ledger
-
-
-def _finite(value: object) -> float:
-    found = float(value)
-    _expect(math.isfinite(found), f"{value!r} is no time and no cost")
-    return found
-
-
-def _expect(good: bool, otherwise: str) -> None:
-    if not good:
-        raise ValueError(otherwise)
-
-
-def open_regular(path: str | Path) -> TextIO:
-    """Open a saved run for reading; OSError for what is no file (a device, for instance, has no end)."""
-    path = Path(path)
-    if path.exists() and not path.is_file():
-        raise OSError(f"{path} is no file")
-    return path.open(encoding="utf-8")
-
-
-def lines_of(file: TextIO) -> Iterator[str]:
-    """The lines of a file, cut where one is too long to be from a saved run."""
-    return iter(lambda: file.readline(LONGEST_LINE + 1), "")
-
-
-def write_lines(path: str | Path, *parts: Iterable[str]) -> Path:
-    """Write lines to a file and return its path; what was there is replaced only by a whole new one.
-
-    Raises SavedRunError where it cannot be written.
-    """
-    try:
-        path = Path(path)
-        draft = path.with_name(f"{path.name}.{os.getpid()}.part")
-        try:
-            with draft.open("w", encoding="utf-8") as file:
-                for lines in parts:
-                    file.writelines(f"{line}\n" for line in lines)
-            draft.replace(path)
-        finally:
-            draft.unlink(missing_ok=True)
-    except (OSError, TypeError, ValueError) as error:
-        raise SavedRunError(
-            f"{path} cannot be written: {error}.", do="Name a file in a directory that is there and is yours."
-        ) from error
-    return path

@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from labkit import saved
 from labkit.errors import SavedRunError
-from labkit.ledger import Counts, Ledger, lines_of, open_regular, write_lines
+from labkit.events import Counts
+from labkit.ledger import Ledger
 from labkit.loads import Loads
 
 
@@ -44,20 +46,20 @@ class Run:
             raise SavedRunError(
                 f"This run cannot be saved: {error}.", do="Keep texts and numbers in run.about."
             ) from error
-        return write_lines(path, [about], self.ledger.lines())
+        return saved.write(path, [about], saved.lines(self.ledger))
 
     @classmethod
     def load(cls, path: str | Path) -> Run:
         """Read what ``save`` wrote. SavedRunError if it is something else or damaged."""
         try:
-            with open_regular(path) as file:
-                lines = lines_of(file)
+            with saved.opened(path) as file:
+                lines = saved.lines_of(file)
                 about = json.loads(next(lines, "null"))
                 if not isinstance(about, dict) or "run" not in about:
                     raise SavedRunError(
                         f"{path} is not a saved run.", do="Name a file that Run.save() wrote."
                     )
-                ledger = Ledger.from_lines(lines, str(path))
+                ledger = saved.ledger(lines, str(path))
             return cls(str(about["run"]), ledger, Loads.from_dict(about["loads"]), dict(about["about"]))
         except (OSError, ValueError, TypeError, KeyError, RecursionError, OverflowError) as error:
             raise SavedRunError(

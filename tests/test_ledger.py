@@ -1,17 +1,14 @@
 """The ledger: whatever happens, in whatever order, every task has one outcome, and it is the right one."""
 
-import json
 import sys
 import threading
 from collections import Counter, deque
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from labkit import tasks
-from labkit.errors import SavedRunError
+from labkit import saved, tasks
 from labkit.ledger import Kind, Ledger, Outcome
 
 WORKERS = ["w1", "w2", "w3"]
@@ -127,7 +124,7 @@ class BrokerAndWorkers(RuleBasedStateMachine):
         assert set(self.ledger.done_twice()) == {task for task, times in self.finishes.items() if times > 1}
 
     def teardown(self):
-        again = Ledger.from_lines(self.ledger.lines())
+        again = saved.ledger(saved.lines(self.ledger))
         assert again.outcomes() == self.ledger.outcomes()
         assert [e.kind for e in again.events()] == [e.kind for e in self.ledger.events()]
         assert [(s.task_id, s.worker, s.how) for s in again.spans() if s.how != "running"] == [
@@ -189,59 +186,6 @@ def test_a_task_costs_the_ledger_less_than_200_bytes():
     size = sum(sys.getsizeof(part) for part in parts if hasattr(part, "__len__"))
     size += sum(sys.getsizeof(number) for number in ledger._numbers.values())
     assert size / len(workload) < 200
-
-
-def test_a_saved_ledger_is_the_same_when_it_is_loaded(tmp_path):
-    workload = tasks.alternating(4)
-    ledger = Ledger()
-    ledger.add(workload)
-    ledger.record(Kind.CONNECTED, None, "w", "manual")
-    for task in workload:
-        ledger.record(Kind.PUBLISHED, task.id)
-        ledger.record(Kind.DELIVERED, task.id, "w")
-        ledger.record(Kind.STARTED, task.id, "w")
-        ledger.record(Kind.FINISHED, task.id, "w", "fine")
-    ledger.record(Kind.BROKER_DOWN)
-    ledger.record(Kind.BROKER_UP)
-    again = Ledger.load(ledger.save(tmp_path / "run.jsonl"))
-    assert [row.cost for row in again.table()] == [5, 1, 5, 1]
-    assert [row.label for row in again.table()] == ["1", "2", "3", "4"]
-    assert again.workers == ["w"]
-    assert again.makespan() == pytest.approx(ledger.makespan(), abs=1e-4)
-    assert again.downtimes() == [pytest.approx(ledger.downtimes()[0], abs=1e-4)]
-    assert [event.note for event in again.events([Kind.FINISHED])] == ["fine"] * 4
-
-
-@pytest.mark.parametrize(
-    ("spoil", "why"),
-    [
-        (lambda lines: [], "not a saved run"),
-        (lambda lines: lines[1:], "not a saved run"),
-        (lambda lines: lines[:-2], "too early"),
-        (lambda lines: [*lines[:-1], lines[-1][:5]], "damaged at line"),
-        (lambda lines: [*lines[:2], '[1.0, "EXPLODED", null, "w", null]'], "damaged at line 3"),
-        (lambda lines: [*lines[:2], '[1.0, "FINISHED", "nobody-9", "w", null]'], "damaged at line 3"),
-        (lambda lines: [json.dumps({"ledger": 99, "started_at": 0})], "format 99"),
-        (lambda lines: ["\u0000\u0001 not json"], "damaged at line 1"),
-        (lambda lines: ["3"], "damaged at line 1"),
-    ],
-)
-def test_a_damaged_file_is_refused_with_the_line(tmp_path, spoil, why):
-    ledger = Ledger()
-    ledger.record(Kind.PUBLISHED, "a-1")
-    ledger.record(Kind.CONNECTED, None, "w", "manual")
-    path = tmp_path / "run.jsonl"
-    path.write_text("\n".join(spoil(list(ledger.lines()))))
-    with pytest.raises(SavedRunError, match=why):
-        Ledger.load(path)
-
-
-def test_a_missing_or_binary_file_is_refused(tmp_path):
-    with pytest.raises(SavedRunError, match="cannot be read"):
-        Ledger.load(tmp_path / "nothing.jsonl")
-    (tmp_path / "picture.png").write_bytes(b"\x89PNG\xff\xfe")
-    with pytest.raises(SavedRunError, match="damaged at line 0"):
-        Ledger.load(tmp_path / "picture.png")
 
 
 def test_columns_tell_the_same_as_events_and_only_what_is_new():

@@ -12,7 +12,7 @@ import nbclient
 import nbformat
 import pytest
 
-from labkit import live, tasks
+from labkit import live, saved, tasks
 from labkit.errors import SavedRunError, UsageError
 from labkit.lab import Lab
 from labkit.ledger import Kind, Ledger
@@ -488,7 +488,7 @@ def recorded():
         [3.5, "CRASHED", None, "w", None],
         {"events": 15},
     ]
-    return Run("recorded", Ledger.from_lines([json.dumps(line) for line in lines]))
+    return Run("recorded", saved.ledger([json.dumps(line) for line in lines]))
 
 
 @pytest.fixture

@@ -1,0 +1,89 @@
+"""The words of the ledger: what can happen, and what that adds up to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum, IntEnum
+
+
+class Kind(IntEnum):
+    """What happened: to a task, to a worker, or to the broker."""
+
+    PUBLISHED = 0
+    CONFIRMED = 1  # by the broker, to the publisher
+    NACKED = 2  # by the broker: it refused the message
+    RETURNED = 3  # no queue for it (mandatory)
+    DELIVERED = 4
+    REDELIVERED = 5  # delivered with the redelivered flag
+    STARTED = 6
+    FINISHED = 7
+    FAILED = 8  # the handler raised
+    ACKNOWLEDGED = 9
+    REQUEUED = 10  # nack or reject with requeue=True
+    REJECTED = 11  # without requeue, and the queue has no dead-letter exchange
+    DEAD_LETTERED = 12  # without requeue, to the queue's dead-letter exchange
+    LOST = 13  # neither the broker nor a worker has it any more
+    CONNECTED = 14  # a worker; its note is the acknowledgement mode
+    DISCONNECTED = 15
+    CRASHED = 16
+    STOPPED = 17
+    PAUSED = 18
+    RESUMED = 19
+    BROKER_DOWN = 20
+    BROKER_UP = 21
+
+
+class Outcome(Enum):
+    """Where a task is now. Every known task has exactly one."""
+
+    WAITING = "waiting"
+    IN_FLIGHT = "in flight"
+    DONE = "done"
+    DEAD_LETTERED = "dead-lettered"
+    UNROUTABLE = "unroutable"
+    LOST = "lost"
+
+
+@dataclass(frozen=True)
+class Event:
+    """One thing that happened; ``time`` in seconds since the ledger began."""
+
+    time: float
+    kind: Kind
+    task_id: str | None = None
+    worker: str | None = None
+    note: str | None = None
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How many tasks there are of each outcome; ``done_twice`` are among ``done`` or on their way there."""
+
+    published: int
+    waiting: int  # from here in the order of Outcome
+    in_flight: int
+    done: int
+    dead_lettered: int
+    unroutable: int
+    lost: int
+    done_twice: int = 0
+
+    @property
+    def adds_up(self) -> bool:
+        """The law of conservation: no task is missing and none is counted twice."""
+        return self.published == (
+            self.waiting + self.in_flight + self.done + self.dead_lettered + self.unroutable + self.lost
+        )
+
+
+@dataclass
+class Span:
+    """One attempt at a task, in seconds since the ledger began; ``how`` it ended."""
+
+    task_id: str
+    worker: str
+    delivered: float
+    started: float
+    ended: float
+    how: str  # "finished" | "failed" | "crashed" | "stopped" | "running"
+    redelivered: bool = False
