@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
+
+from pika.connection import Parameters
 
 from labkit.errors import UsageError
 
@@ -53,4 +55,25 @@ def function(what: str, value: object) -> Callable:
     """``value`` if it can be called; UsageError otherwise."""
     if not callable(value):
         raise UsageError(f"{what} is {value!r}.", do="Use a function.")
+    return value
+
+
+def one_of(what: str, value: object, known: Collection[str]) -> str:
+    """``value`` if it is one of the known words; UsageError otherwise."""
+    if value not in known:
+        raise UsageError(f"{what} is {value!r}.", do=f"Use one of {', '.join(known)}.")
+    return value
+
+
+def prefetch(value: object) -> int | None:
+    """``value`` if it is a prefetch count that AMQP can carry, or None for no limit; UsageError otherwise."""
+    if value is not None and (type(value) is not int or not 1 <= value <= 65535):
+        raise UsageError(f"prefetch is {value!r}.", do="Use 1 to 65535, or None for no limit.")
+    return value
+
+
+def connection(value: object) -> Parameters:
+    """``value`` if pika can connect with it; UsageError otherwise."""
+    if not isinstance(value, Parameters):
+        raise UsageError(f"parameters is {value!r}.", do="Use lab.parameters(name).")
     return value

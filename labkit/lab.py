@@ -156,8 +156,7 @@ class Lab:
         FeatureRefusedError where RabbitMQ refuses queues that are not durable.
         https://www.rabbitmq.com/docs/queues
         """
-        if type not in ("classic", "quorum"):
-            raise UsageError(f"The queue's type is {type!r}.", do="Use 'classic' or 'quorum'.")
+        checks.one_of("The queue's type", type, ("classic", "quorum"))
         if arguments is not None:
             checks.mapping("arguments", arguments)
         self._check()

@@ -51,8 +51,7 @@ class Producer(threading.Thread):
         mandatory: bool = False,
         reconnect: bool = True,
     ) -> None:
-        if not isinstance(parameters, pika.connection.Parameters):
-            raise UsageError(f"parameters is {parameters!r}.", do="Use lab.parameters(name).")
+        checks.connection(parameters)
         if rate is not None:
             checks.number("rate", rate, above=0, unit="tasks a second, or None")
         if mandatory and not confirms:

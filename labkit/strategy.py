@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
+from labkit import checks
 from labkit.errors import UsageError
 from labkit.worker import ACKS
 
@@ -36,14 +37,9 @@ class Strategy:
     name: str = ""
 
     def __post_init__(self) -> None:
-        prefetch = self.prefetch
-        if prefetch is not None and (
-            not isinstance(prefetch, int) or isinstance(prefetch, bool) or not 1 <= prefetch <= 65535
-        ):
-            raise UsageError(f"prefetch is {prefetch!r}.", do="Use 1 to 65535, or None for no limit.")
-        for name, value, known in (("ack", self.ack, ACKS), ("queue_type", self.queue_type, TYPES)):
-            if value not in known:
-                raise UsageError(f"{name} is {value!r}.", do=f"Use one of {', '.join(known)}.")
+        checks.prefetch(self.prefetch)
+        checks.one_of("ack", self.ack, ACKS)
+        checks.one_of("queue_type", self.queue_type, TYPES)
         for name in ("publish_first", "confirms"):
             if not isinstance(getattr(self, name), bool):
                 raise UsageError(f"{name} is {getattr(self, name)!r}.", do="Use True or False.")

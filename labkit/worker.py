@@ -14,7 +14,7 @@ from pika.exceptions import AMQPError
 
 from labkit import checks
 from labkit.brokers.connection import connect, explain
-from labkit.errors import LabError, TaskError, UsageError
+from labkit.errors import LabError, TaskError
 from labkit.handlers import HANDLERS, parse, perform
 from labkit.ledger import Kind, Ledger
 from labkit.tasks import TEXT
@@ -74,18 +74,12 @@ class Worker(threading.Thread):
         crash_when: str = "middle",
         on_event: Callable[[str, object], None] | None = None,
     ) -> None:
-        if ack not in ACKS:
-            raise UsageError(f"ack is {ack!r}.", do=f"Use one of {', '.join(ACKS)}.")
-        if ack_when not in ("after", "before"):
-            raise UsageError(f"ack_when is {ack_when!r}.", do="Use 'after' or 'before'.")
-        if on_error not in ON_ERROR:
-            raise UsageError(f"on_error is {on_error!r}.", do=f"Use one of {', '.join(ON_ERROR)}.")
-        if crash_when not in ("middle", "after"):
-            raise UsageError(f"crash_when is {crash_when!r}.", do="Use 'middle' or 'after'.")
-        if prefetch is not None and (type(prefetch) is not int or not 1 <= prefetch <= 65535):
-            raise UsageError(f"prefetch is {prefetch!r}.", do="Use 1 to 65535, or None for no limit.")
-        if not isinstance(parameters, pika.connection.Parameters):
-            raise UsageError(f"parameters is {parameters!r}.", do="Use lab.parameters(name).")
+        checks.one_of("ack", ack, ACKS)
+        checks.one_of("ack_when", ack_when, ("after", "before"))
+        checks.one_of("on_error", on_error, ON_ERROR)
+        checks.one_of("crash_when", crash_when, ("middle", "after"))
+        checks.prefetch(prefetch)
+        checks.connection(parameters)
         checks.text("name", name)
         checks.text("queue", queue)
         checks.seconds("seconds_per_dot", seconds_per_dot)
