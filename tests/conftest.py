@@ -3,12 +3,17 @@
 import contextlib
 import os
 import uuid
+from pathlib import Path
 
 import pika.exceptions
 import pytest
 
-from labkit import brokers, machine
-from labkit.errors import LabError
+ROOT = Path(__file__).resolve().parents[1]
+if process := os.environ.get("PYTEST_XDIST_WORKER"):  # of a parallel run: each has a broker of its own
+    os.environ["LABKIT_HOME"] = str(Path(os.environ.get("LABKIT_HOME", ROOT)) / ".labkit" / "tests" / process)
+
+from labkit import brokers, machine  # noqa: E402 (the home is read when it is imported)
+from labkit.errors import LabError  # noqa: E402
 
 
 def pytest_addoption(parser):

@@ -1,5 +1,8 @@
 """Set up what the tests need and run them; every other argument goes to pytest.
 
+All tests (that is, without such an argument) run in several processes at the same time, where each can have a private
+node of its own; with one broker for all, or with arguments, one after the other.
+
 With --brokers the tests that need a broker, and the notebooks, run once on each of those: "node" is a private node of
 the installed RabbitMQ, a version such as 4.3 the image rabbitmq:4.3-management in a Docker engine. Each has ports and
 files of its own and is thrown away afterwards; a table says what came of it.
@@ -11,13 +14,14 @@ import argparse
 import contextlib
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 from xml.etree import ElementTree
 
 from labkit import bootstrap, commands, machine
@@ -27,8 +31,13 @@ from labkit.machine import say
 if TYPE_CHECKING:
     from labkit.brokers import Broker
 
+Found = TypeVar("Found")
 INTERRUPTED = 2  # pytest's exit status after Ctrl-C
 MATRIX = bootstrap.STATE / "matrix"  # a directory for each broker of --brokers
+PARALLEL = (
+    bootstrap.STATE / "tests"
+)  # a directory for each process of a parallel run, as tests/conftest.py has it
+MOST_PROCESSES = 4  # at the same time: each has a broker, and often kernels and a browser
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -57,18 +66,13 @@ def run(args: argparse.Namespace) -> int:
     With ``--brokers`` it is 0 when every one of them was there and no test failed on it, else 1.
     """
     bootstrap.enter(args.argv, tests=True)
-    provide = [lambda: _browser(args.yes)]
+    broker = None if args.brokers else _provide(lambda: commands.find_broker(yes=args.yes))
+    _provide(lambda: _browser(args.yes))
     if not args.brokers:
-        provide.insert(0, lambda: commands.find_broker(yes=args.yes))
-    for each in provide:
-        try:
-            each()
-        except LabError as error:
-            if os.environ.get("CI"):
-                raise
-            say(f"{error.what} The tests that need it are skipped.\n  → {error.do}")
-    if not args.brokers:
-        return _pytest(args.pytest)
+        processes = min(os.cpu_count() or 1, MOST_PROCESSES)
+        if args.pytest or processes == 1 or broker is None or broker.kind != "node":
+            return _pytest(args.pytest)
+        return _in_parallel(processes)
     results: list[Result] = []
     for name in args.brokers:
         over = bool(results) and results[-1].why == "interrupted"
@@ -77,6 +81,28 @@ def run(args: argparse.Namespace) -> int:
     for result in results:
         say(str(result))
     return 0 if all(result.good for result in results) else 1
+
+
+def _provide(what: Callable[[], Found]) -> Found | None:
+    try:
+        return what()
+    except LabError as error:
+        if os.environ.get("CI"):
+            raise
+        say(f"{error.what} The tests that need it are skipped.\n  → {error.do}")
+    return None
+
+
+def _in_parallel(processes: int) -> int:
+    """Run all tests; a file's tests stay together, and each process has a private node of its own."""
+    from labkit.brokers.node import Node
+
+    try:
+        return _pytest([f"--numprocesses={processes}", "--dist=loadfile"])
+    finally:
+        for home in PARALLEL.glob("*"):
+            Node(root=home).throw_away(say=lambda _: None)  # of a process that could not do it itself
+        shutil.rmtree(PARALLEL, ignore_errors=True)
 
 
 def _pytest(arguments: list[str]) -> int:
