@@ -12,15 +12,14 @@ from typing import TYPE_CHECKING
 
 import pika
 from pika.exceptions import AMQPError, ChannelClosedByBroker
-from tqdm.auto import tqdm
 
 from labkit import brokers, checks, leftovers, management
 from labkit.brokers.connection import connect, explain
-from labkit.errors import CancelledError, LabError, QueueMissingError, UsageError, WaitTimeoutError
-from labkit.ledger import Kind, Ledger, Outcome
-from labkit.loads import Loads, LoadSampler, Sample
+from labkit.errors import CancelledError, LabError, UsageError, WaitTimeoutError
+from labkit.experiment import POLL, Experiment
+from labkit.ledger import Ledger
+from labkit.loads import Loads, Sample
 from labkit.producer import Producer
-from labkit.relay import Relay
 from labkit.run import Run
 from labkit.tasks import Task
 from labkit.watch import Watch
@@ -30,18 +29,8 @@ if TYPE_CHECKING:
     from labkit.compare import Comparison
     from labkit.strategy import Strategy
 
-POLL = 0.02  # seconds between two looks at the ledger
-QUIET = 0.5  # seconds without any change after which nothing more will happen
-REQUEUE_LIMIT = 2.0  # seconds the broker gets to put back what a lost worker had
-GRACE = 1.0  # seconds in which workers may finish their task when everything is cleared away
 CONSUMERS_LIMIT = 15.0  # seconds until the broker must show new workers
 PATIENCE = 600.0  # seconds that somebody else has for restarting a remote broker
-
-
-class Bar(tqdm):
-    """A progress bar without a thread of its own that watches it."""
-
-    monitor_interval = 0
 
 
 _open: dict[str, Lab] = {}  # by lesson: a second Lab of the same name in one kernel replaces the first
@@ -87,22 +76,24 @@ class Lab:
         self._prefix = f"lab.{lesson}.{leftovers.owner()}."
         self._declared: set[str] = set()
         self._cancelled = threading.Event()
-        self._begin()
+        self._experiment = Experiment(self)
         _open[lesson] = self
         leftovers.clear(self.management, self._prefix, self._delete)
 
     def begin(self) -> None:
         """Start a new experiment: a fresh ledger, no workers, no queues in use. Queues keep what is in them."""
-        self._stop_all()
-        self._begin()
+        self._experiment.stop()
+        self._experiment = Experiment(self)
 
-    def _begin(self) -> None:
-        self.ledger = Ledger()
-        self.active: list[Worker] = []  # all workers of this experiment, the dead ones too
-        self._producers: list[Producer] = []
-        self._queues: list[str] = []  # in use in this experiment
-        self._relays: dict[float, Relay] = {}  # by their delay in seconds
-        self._sampler: LoadSampler | None = None
+    @property
+    def ledger(self) -> Ledger:
+        """Of the present experiment."""
+        return self._experiment.ledger
+
+    @property
+    def active(self) -> list[Worker]:
+        """All workers of the present experiment, the dead ones too."""
+        return self._experiment.workers
 
     # --- where the broker is -----------------------------------------------------------------
 
@@ -125,7 +116,8 @@ class Lab:
     @property
     def samples(self) -> list[Sample]:
         """What the broker counted so far in this experiment, oldest first."""
-        return self._sampler.samples if self._sampler is not None else []
+        sampler = self._experiment.sampler
+        return sampler.samples if sampler is not None else []
 
     @contextlib.contextmanager
     def channel(self, name: str = "bench") -> Iterator[pika.adapters.blocking_connection.BlockingChannel]:
@@ -159,9 +151,9 @@ class Lab:
         checks.one_of("The queue's type", type, ("classic", "quorum"))
         if arguments is not None:
             checks.mapping("arguments", arguments)
-        self._check()
+        self.check()
         full = checks.text("The full name of the queue", self.name(name))
-        if full in self._queues:
+        if full in self._experiment.queues:
             self.begin()
         if type == "quorum":
             arguments = {"x-queue-type": "quorum", **(arguments or {})}
@@ -169,14 +161,8 @@ class Lab:
             channel.queue_delete(full)
             channel.queue_declare(full, durable=durable, arguments=arguments)
         self._declared.add(full)
-        self._use(full)
+        self._experiment.use(full)
         return full
-
-    def _use(self, queue: str) -> None:
-        if queue not in self._queues:
-            self._queues.append(queue)
-        if self._sampler is not None:
-            self._sampler.watch(queue)
 
     def depth(self, queue: str) -> tuple[int, int]:
         """(ready messages, consumers) of a queue, asked of the queue itself. QueueMissingError if it is gone."""
@@ -208,6 +194,7 @@ class Lab:
         AccessRefusedError, …) if it cannot consume.
         """
         checks.whole("The number of workers", count, 1, checks.MOST_WORKERS)
+        checks.text("The name of the queue", queue)
         checks.seconds("timeout", timeout)
         speeds = list(speed) if isinstance(speed, Sequence) else [speed] * count
         first = len(self.active) + 1
@@ -220,52 +207,24 @@ class Lab:
             )
         if len(set(map(str, names))) < count:
             raise UsageError(f"Two workers have the same name: {names}.", do="Give each a name of its own.")
-        self._check()
-        self._use(queue)
-        _, before = self.depth(queue)
-        settings = {"seconds_per_dot": self.seconds_per_dot, **settings}
+        self.check()
+        self._experiment.use(queue)
+        if loads:
+            self._experiment.sample()
+        settings = {"seconds_per_dot": self.seconds_per_dot, "ledger": self.ledger, **settings}
         started = [
             Worker(
-                self._parameters_at(distance, name),
+                self._experiment.parameters(name, distance),
                 queue,
                 name=name,
-                ledger=self.ledger,
                 speed=pace,
                 priority=first_served,
                 **settings,
             )
             for name, pace, first_served in zip(names, speeds, priorities, strict=True)
         ]
-        self.active.extend(started)
-        if self._sampler is None and loads:
-            self._sampler = LoadSampler(self.management, self._queues, self.ledger, depth=self.depth)
-            self._sampler.sample()  # what the queues had counted before, told apart from what comes now
-        deadline = time.monotonic() + timeout
-        for worker in started:  # one after the other, so that worker-1 is first in the broker's round too
-            worker.start()
-            self.wait(
-                lambda worker=worker: worker.subscribed.is_set() or worker.error,
-                f"{worker.name} to consume from {queue}",
-                deadline - time.monotonic(),
-            )
-            if worker.error:
-                worker.stop()
-                raise worker.error
-        self.wait(
-            lambda: self.depth(queue)[1] >= before + count,
-            f"the broker to show {before + count} consumers on {queue}",
-            deadline - time.monotonic(),
-        )
-        if self._sampler is not None and self._sampler.ident is None:
-            self._sampler.start()
+        self._experiment.start(started, queue, timeout)
         return started
-
-    def _parameters_at(self, distance: float, name: str) -> pika.ConnectionParameters:
-        if not distance:
-            return self.parameters(name)
-        if distance not in self._relays:
-            self._relays[distance] = Relay(self.parameters(name), distance)
-        return self._relays[distance].parameters_to(self.parameters(name))
 
     def publish(
         self,
@@ -282,16 +241,16 @@ class Lab:
         """
         checks.text("The name of the queue", queue)
         checks.seconds("timeout", timeout)
-        self._check()
-        self._use(queue)
-        number = len(self._producers) + 1
+        self.check()
+        self._experiment.use(queue)
+        number = len(self._experiment.producers) + 1
         name = "producer" if number == 1 else f"producer-{number}"
         producer = Producer(self.parameters(name), queue, workload, ledger=self.ledger, name=name, **settings)
-        self._producers.append(producer)
+        self._experiment.producers.append(producer)
         producer.start()
         if wait:
             producer.wait(timeout)
-            self._check()
+            self.check()
         return producer
 
     # --- running -----------------------------------------------------------------------------
@@ -326,9 +285,9 @@ class Lab:
         checks.function("The condition", condition)
         deadline = time.monotonic() + timeout
         while not condition():
-            self._check()
+            self.check()
             if time.monotonic() > deadline:
-                raise WaitTimeoutError(f"Waited {timeout:g} s for this: {what}.", do=self._state())
+                raise WaitTimeoutError(f"Waited {timeout:g} s for this: {what}.", do=self._experiment.state())
             time.sleep(POLL)
 
     def finish(self, *, name: str = "", timeout: float = 60) -> Run:
@@ -339,90 +298,17 @@ class Lab:
         WaitTimeoutError after ``timeout`` seconds; the workers then go on.
         """
         checks.seconds("timeout", timeout)
-        self._wait_until_settled(timeout, name or "tasks")
+        experiment = self._experiment
+        experiment.wait_until_settled(timeout, name or "tasks")
         run = Run(name or self.lesson, self.ledger, Loads(), self._about())
-        if self._sampler is not None:
-            run.loads = self._sampler.final()
-            self._check()
-        self._stop_all()
+        if experiment.sampler is not None:
+            run.loads = experiment.sampler.final()
+            self.check()
+        experiment.stop()
         if not any(load.delivered for who, load in run.loads.final.items() if who not in self.ledger.workers):
-            self._find_lost()
-        self._begin()
+            experiment.find_lost()
+        self._experiment = Experiment(self)
         return run
-
-    def _wait_until_settled(self, timeout: float, doing: str) -> None:
-        deadline, last, since = time.monotonic() + timeout, None, 0.0
-        with Bar(total=1, desc=doing, disable=not self.progress, leave=False, mininterval=0.1) as bar:
-            while True:
-                self._check()
-                for producer in self._producers:
-                    producer.check()
-                counts = self.ledger.counts()
-                left = counts.waiting + counts.in_flight
-                bar.total, bar.n = max(counts.published, 1), counts.published - left
-                bar.update(0)
-                working = any(producer.is_alive() for producer in self._producers) or self._anyone_at_work()
-                if not working and left == 0:
-                    return
-                state = (len(self.ledger), self._ready()) if not working else None
-                now = time.monotonic()
-                if working or state != last:
-                    last, since = state, now
-                elif now - since >= QUIET:
-                    bar.total = None  # or else tqdm leaves the unfinished bar standing
-                    return
-                if now > deadline:
-                    raise WaitTimeoutError(
-                        f"After {timeout:g} s {counts.waiting} tasks wait and {counts.in_flight} are in flight.",
-                        do=self._state(),
-                    )
-                time.sleep(POLL)
-
-    def _anyone_at_work(self) -> bool:
-        return any(
-            worker.is_alive()
-            and (worker.state in ("connecting", "reconnecting", "working", "paused") or worker.buffered)
-            for worker in self.active
-        )
-
-    def _ready(self) -> int:
-        total = 0
-        for queue in self._queues:
-            with contextlib.suppress(LabError):
-                total += self.depth(queue)[0]
-        return total
-
-    def _state(self) -> str:
-        states = ", ".join(
-            f"{worker.name} {worker.state}{f' ({worker.error.what})' if worker.error else ''}"
-            for worker in self.active
-        )
-        return f"Workers: {states or 'none'}."
-
-    def _find_lost(self) -> None:
-        """Name the tasks that should wait in a queue and do not."""
-        waiting = self.ledger.task_ids(Outcome.WAITING)
-        if not waiting or not self._queues:
-            return
-        deadline = time.monotonic() + REQUEUE_LIMIT
-        while (short := self._ready() < len(waiting)) and time.monotonic() < deadline:
-            time.sleep(POLL)
-        if short:
-            there = set().union(*(self._browse(queue) for queue in self._queues))
-            for task_id in waiting:
-                if task_id not in there:
-                    self.ledger.record(Kind.LOST, task_id)
-
-    def _browse(self, queue: str) -> set[str | None]:
-        """The ids of what waits in the queue: fetched, and put back as the channel closes."""
-        found = set()
-        with contextlib.suppress(QueueMissingError), self.channel("browse") as channel:
-            while True:
-                method, properties, _ = channel.basic_get(queue)
-                if method is None:
-                    return found
-                found.add(properties.message_id)
-        return found
 
     def _about(self) -> dict:
         return {
@@ -432,7 +318,7 @@ class Lab:
             "rabbitmq": self._overview.rabbitmq_version,
             "erlang": self._overview.erlang_version,
             "seconds_per_dot": self.seconds_per_dot,
-            "queues": [queue.removeprefix(self._prefix) for queue in self._queues],
+            "queues": [queue.removeprefix(self._prefix) for queue in self._experiment.queues],
             "workers": [
                 {"name": one.name, "ack": one.ack, "prefetch": one.prefetch, "speed": one.speed}
                 for one in self.active
@@ -484,30 +370,12 @@ class Lab:
         The thread that gets it closes the bench; this one may go on at once.
         """
         self._cancelled.set()
-        for producer in self._producers:
-            producer.stop(timeout=None)
-        if (sampler := self._sampler) is not None:
-            with contextlib.suppress(WaitTimeoutError):
-                sampler.stop(timeout=0)
+        self._experiment.cancel()
 
-    def _check(self) -> None:
+    def check(self) -> None:
+        """CancelledError if another thread has called ``cancel``."""
         if self._cancelled.is_set():
             raise CancelledError("This experiment was ended before it was done.")
-
-    def _stop_all(self) -> None:
-        for thread in (*self._producers, *self.active):
-            thread.stop(timeout=None)
-        deadline = time.monotonic() + GRACE
-        for thread in (*self._producers, *self.active):
-            thread.stop(max(deadline - time.monotonic(), 0.01))
-        for worker in self.active:
-            if worker.is_alive():  # in a long task, for a queue that is about to go
-                worker.crash()
-                worker.join(GRACE)
-        if self._sampler is not None:
-            self._sampler.stop()
-        for relay in self._relays.values():
-            relay.close()
 
     def _delete(self, queue: str) -> None:
         with self.channel("clears away") as channel:
@@ -517,8 +385,7 @@ class Lab:
         """Stop every worker and producer and delete the queues of this lesson. Harmless when repeated."""
         if _open.get(self.lesson) is self:
             del _open[self.lesson]
-        self._stop_all()
-        self._begin()
+        self.begin()
         self._cancelled.clear()
         if self._declared:
             with contextlib.suppress(LabError), self.channel() as channel:
