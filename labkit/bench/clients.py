@@ -6,9 +6,9 @@ acknowledges every message. A client that has messages of its own form (dramatiq
 
 from __future__ import annotations
 
-import contextlib
 import importlib.metadata
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -26,7 +26,7 @@ from labkit.errors import LabError
 from labkit.tasks import Task, equal
 
 SIZE = 64  # bytes of a message
-LIMIT = 120  # seconds for one run
+LIMIT = 60  # seconds for one run
 CLIENTS = ("pika", "kombu", "amqpstorm", "aio-pika", "dramatiq", "celery")
 OWN_MESSAGES = ("dramatiq", "celery")
 CREATED = ("", ".DQ", ".XQ")  # what dramatiq makes of a queue's name
@@ -145,8 +145,6 @@ def aio_pika(job: Job, counter: Counter) -> None:
 
 
 def dramatiq(job: Job, counter: Counter) -> None:
-    import os
-
     os.environ["dramatiq_queue_prefetch"] = str(job.prefetch)  # noqa: SIM112 (its own name)
     import dramatiq as client
     from dramatiq.brokers.rabbitmq import RabbitmqBroker
@@ -170,7 +168,6 @@ def dramatiq(job: Job, counter: Counter) -> None:
 
 def celery(job: Job, counter: Counter) -> None:
     from celery import Celery
-    from celery.worker import state
 
     app = Celery("bench", broker=job.url)
     app.conf.update(
@@ -186,16 +183,17 @@ def celery(job: Job, counter: Counter) -> None:
 
     @app.task(name="work")
     def work(text) -> None:
-        if counter.one():
-            state.should_stop = 0
+        counter.one()
 
     for _ in range(job.count):
         work.delay("x" * SIZE)
-    with contextlib.suppress(SystemExit):  # that is how a worker of celery ends
-        app.Worker(
-            pool="solo", concurrency=1, loglevel="CRITICAL", quiet=True,
-            without_gossip=True, without_mingle=True, without_heartbeat=True,
-        ).start()  # fmt: skip
+    worker = app.Worker(
+        pool="solo", concurrency=1, loglevel="CRITICAL", quiet=True,
+        without_gossip=True, without_mingle=True, without_heartbeat=True,
+    )  # fmt: skip
+    # It ends only when a next message comes, and there is none: it goes with this process.
+    threading.Thread(target=worker.start, daemon=True).start()
+    counter.over.wait(LIMIT)
 
 
 RUN: dict[str, Callable[[Job, Counter], None]] = {
@@ -229,9 +227,12 @@ def compare(
     prefetches: tuple[int, ...] = (1, 100),
     names: tuple[str, ...] = CLIENTS,
     say: Callable[[str], object] = lambda _: None,
-) -> list[Ratio]:
-    """The lab's worker against each client that is installed; above 1 the lab is ahead."""
-    found = []
+) -> tuple[list[Ratio], list[str]]:
+    """The lab's worker against each client that is installed; above 1 the lab is ahead.
+
+    Returns the ratios, and what the clients said that could not be measured.
+    """
+    found, failed = [], []
     have = installed()
     for prefetch in prefetches:
         for name in names:
@@ -240,17 +241,21 @@ def compare(
             # amqpstorm polls for what comes in: with prefetch 1 it does a hundred a second.
             few = count // 10 if (name, prefetch) == ("amqpstorm", 1) else count
             job = Job(name, broker.amqp_url, "", prefetch, few)
-            ratio = alternate(
-                f"{name}, prefetch {prefetch}",
-                lambda job=job: one(broker, replace(job, client="labkit")),
-                lambda job=job: one(broker, job),
-                rounds=rounds,
-                goal=0.95 if name == "pika" else 1.0,
-                other=f"{name} {have[name]}",
-            )
+            try:
+                ratio = alternate(
+                    f"{name}, prefetch {prefetch}",
+                    lambda job=job: one(broker, replace(job, client="labkit")),
+                    lambda job=job: one(broker, job),
+                    rounds=rounds,
+                    goal=0.95 if name == "pika" else 1.0,
+                    other=f"{name} {have[name]}",
+                )
+            except LabError as error:
+                failed.append(error.what)
+                continue
             found.append(ratio)
             say(f"{ratio.name}: {ratio.ratio:.2f}")
-    return found
+    return found, failed
 
 
 def one(broker: Broker, job: Job) -> Took:
@@ -274,13 +279,18 @@ def _messages(count: int) -> list[Task]:
 
 def _child(job: Job) -> Took:
     # The address has a password in it: it goes in by the standard input, where nobody else can see it.
-    child = subprocess.run(
-        [sys.executable, "-m", __name__],
-        input=json.dumps(vars(job)),
-        capture_output=True,
-        text=True,
-        timeout=LIMIT * 2,
-    )
+    try:
+        child = subprocess.run(
+            [sys.executable, "-m", __name__],
+            input=json.dumps(vars(job)),
+            capture_output=True,
+            text=True,
+            timeout=LIMIT,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise LabError(
+            f"{job.client} did not do its {job.count} messages in {LIMIT} s.", do="Leave it out."
+        ) from error
     try:
         answer = json.loads(child.stdout.splitlines()[-1])
     except (IndexError, ValueError) as error:
@@ -299,6 +309,7 @@ def main() -> None:
     cpu = time.process_time()
     RUN[job.client](job, counter)
     print(json.dumps({"seconds": counter.seconds, "cpu": time.process_time() - cpu}), flush=True)
+    os._exit(0)  # without waiting for threads that a client leaves behind
 
 
 if __name__ == "__main__":

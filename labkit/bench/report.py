@@ -66,11 +66,18 @@ class Report:
 
 
 def run(
-    broker: Broker, *, quick: bool = False, only: Sequence[str] = (), rounds: int = ROUNDS, say: Say = print
+    broker: Broker,
+    *,
+    quick: bool = False,
+    only: Sequence[str] = (),
+    rounds: int = ROUNDS,
+    save: Path | None = None,
+    say: Say = print,
 ) -> Report:
     """Measure everything (``quick``: little of everything, in less than a minute), saying each result.
 
-    ``only`` names the sections to run; UsageError for one that does not exist.
+    ``only`` names the sections to run; UsageError for one that does not exist. To the file ``save`` everything
+    is written after each section, so that an interrupted run keeps what it has.
     """
     if unknown := set(only) - set(SECTIONS):
         raise UsageError(
@@ -85,11 +92,15 @@ def run(
         say(f"\n{title}")
         section = Section(name)
         try:
-            section.found, section.note = measure(broker, quick, 0 if quick else rounds)
+            section.found, section.note = measure(
+                broker, quick, 0 if quick else rounds, lambda text: say(f"    {text}")
+            )
         except LabError as error:  # the other sections can still be measured
             section.note = f"Not measured: {error.what}"
         report.sections.append(section)
         say(_table(section))
+        if save is not None:
+            report.save(save)
     missed = report.missed
     total = sum(len(section.found) for section in report.sections)
     say(f"\n{total} measured; {len(missed)} short of their goal{':' if missed else '.'}")
@@ -123,18 +134,18 @@ def about(broker: Broker) -> dict[str, Any]:
     }
 
 
-def _workers(broker: Broker, quick: bool, rounds: int) -> tuple[list, str]:
+def _workers(broker: Broker, quick: bool, rounds: int, say: Say) -> tuple[list, str]:
     if not quick:
-        return throughput.workers(broker, rounds=rounds), ""
-    found = throughput.workers(broker, rounds=0, scale=QUICK_TASKS, counts=(2,))
+        return throughput.workers(broker, rounds=rounds, say=say), ""
+    found = throughput.workers(broker, rounds=0, scale=QUICK_TASKS, counts=(2,), say=say)
     return found, "2 workers only."
 
 
-def _producer(broker: Broker, quick: bool, rounds: int) -> tuple[list, str]:
-    return throughput.producers(broker, rounds=rounds, scale=QUICK_TASKS if quick else 1), ""
+def _producer(broker: Broker, quick: bool, rounds: int, say: Say) -> tuple[list, str]:
+    return throughput.producers(broker, rounds=rounds, scale=QUICK_TASKS if quick else 1, say=say), ""
 
 
-def _clients(broker: Broker, quick: bool, rounds: int) -> tuple[list, str]:
+def _clients(broker: Broker, quick: bool, rounds: int, say: Say) -> tuple[list, str]:
     absent = [name for name, version in clients.installed().items() if version is None]
     note = (
         f"Not installed: {', '.join(absent)} (pip install -r tests/requirements-clients.txt)."
@@ -143,30 +154,34 @@ def _clients(broker: Broker, quick: bool, rounds: int) -> tuple[list, str]:
     )
     if quick:
         names = tuple(name for name in ("pika", "kombu") if name not in absent)
-        return clients.compare(broker, rounds=0, count=200, prefetches=(100,), names=names), note
-    return clients.compare(broker, rounds=min(rounds, 3)), note
+        found, failed = clients.compare(broker, rounds=0, count=200, prefetches=(100,), names=names, say=say)
+    else:
+        found, failed = clients.compare(broker, rounds=min(rounds, 3), say=say)
+    return found, " ".join([note, *failed]).strip()
 
 
-def _dispatch(broker: Broker, quick: bool, rounds: int) -> tuple[list, str]:
+def _dispatch(broker: Broker, quick: bool, rounds: int, say: Say) -> tuple[list, str]:
     if quick:
-        return dispatch.dispatch(broker, rounds=1, seconds_per_dot=0.01), "A dot is 0.01 s; in lessons 0.1 s."
-    return dispatch.dispatch(broker, rounds=min(rounds, 3)), ""
+        return dispatch.dispatch(
+            broker, rounds=1, seconds_per_dot=0.01, say=say
+        ), "A dot is 0.01 s; in lessons 0.1 s."
+    return dispatch.dispatch(broker, rounds=min(rounds, 3), say=say), ""
 
 
-def _live(broker: Broker, quick: bool, rounds: int) -> tuple[list, str]:
-    return liveview.view(broker, rounds=rounds, count=500 if quick else 6000), ""
+def _live(broker: Broker, quick: bool, rounds: int, say: Say) -> tuple[list, str]:
+    return liveview.view(broker, rounds=rounds, count=500 if quick else 6000, say=say), ""
 
 
-def _scale(broker: Broker, quick: bool, rounds: int) -> tuple[list, str]:
+def _scale(broker: Broker, quick: bool, rounds: int, say: Say) -> tuple[list, str]:
     if quick:
-        return scale.scale(broker, sizes=(1_000, 3_000), workers=(1, 8), chart_tasks=5_000), ""
-    return scale.scale(broker), ""
+        return scale.scale(broker, sizes=(1_000, 3_000), workers=(1, 8), chart_tasks=5_000, say=say), ""
+    return scale.scale(broker, say=say), ""
 
 
-def _start(broker: Broker, quick: bool, rounds: int) -> tuple[list, str]:
+def _start(broker: Broker, quick: bool, rounds: int, say: Say) -> tuple[list, str]:
     if quick or broker.kind == "remote":
         return startup.quick(broker), "The full run has a cold start and a warm one, step by step."
-    return [*startup.quick(broker), *startup.start()], ""
+    return [*startup.quick(broker), *startup.start(say=say)], ""
 
 
 SECTIONS = {

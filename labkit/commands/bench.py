@@ -44,7 +44,9 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"There is no directory {args.save.absolute().parent}.", do="Make it first.")
     broker = commands.find_broker(install=False)
     broker.start(say=bootstrap.say)
-    found = report.run(broker, quick=args.quick, only=args.only, rounds=args.rounds, say=bootstrap.say)
+    report.run(
+        broker, quick=args.quick, only=args.only, rounds=args.rounds, save=args.save, say=bootstrap.say
+    )
     if args.save is not None:
-        bootstrap.say(f"  {found.save(args.save)}")
+        bootstrap.say(f"  {args.save}")
     return 0
