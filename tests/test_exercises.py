@@ -59,7 +59,11 @@ def test_there_are_hints_and_a_solution_with_a_reason(name, exercise, capsys):
 
 
 @pytest.mark.parametrize(("name", "exercise"), ALL)
-@pytest.mark.parametrize("answer", [-5, "ten", [1], {}, object(), [[]], lambda: 1], ids=repr)
+@pytest.mark.parametrize(
+    "answer",
+    [-5, "ten", [1], {}, object(), [[]], lambda: 1],
+    ids=["a number", "a text", "a list", "a dict", "an object", "a list in a list", "a function"],
+)
 def test_no_answer_makes_a_traceback(name, exercise, answer, broker):
     assert exercise.check(answer).outcome in (Outcome.WRONG, Outcome.NOT_ATTEMPTED)
 

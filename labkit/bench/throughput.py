@@ -23,6 +23,7 @@ from labkit.worker import Worker
 GOAL = 0.95  # of the bare loop's throughput
 LOOK = 0.002  # seconds between looks whether all is done
 RUN_LIMIT = 120.0  # seconds for one run
+SLOWEST = 0.001  # seconds a message that a long run may take
 WORKERS = (1, 2, 4, 16)
 MODES: tuple[tuple[str, str, int | None], ...] = (  # name, ack, prefetch
     ("prefetch 1", "manual", 1),
@@ -81,7 +82,11 @@ class Ours:
     def finish(self, tasks: Sequence[Task], count: int) -> None:
         """Wait until so many tasks are done; what the ledger makes of it is part of what it costs."""
         wanted = len(self._workers) + count * self._events
-        wait_until(lambda: len(self._ledger) >= wanted, "the lab's workers to do all tasks")
+        wait_until(
+            lambda: len(self._ledger) >= wanted,
+            "the lab's workers to do all tasks",
+            RUN_LIMIT + count * SLOWEST,
+        )
         counts = self._ledger.counts()
         if counts.done != count:
             raise WaitTimeoutError(
@@ -105,7 +110,10 @@ class Bare:
         _start(self._loops)
 
     def finish(self, tasks: Sequence[Task], count: int) -> None:
-        wait_until(lambda: sum(loop.done for loop in self._loops) >= count, "the bare loops to do all tasks")
+        limit = RUN_LIMIT + count * SLOWEST
+        wait_until(
+            lambda: sum(loop.done for loop in self._loops) >= count, "the bare loops to do all tasks", limit
+        )
 
     def stop(self) -> None:
         _stop(self._loops)
