@@ -11,6 +11,9 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 if process := os.environ.get("PYTEST_XDIST_WORKER"):  # of a parallel run: each has a broker of its own
     os.environ["LABKIT_HOME"] = str(Path(os.environ.get("LABKIT_HOME", ROOT)) / ".labkit" / "tests" / process)
+    os.environ["COMPOSE_PROJECT_NAME"] = (
+        f"{os.environ.get('COMPOSE_PROJECT_NAME', 'labkit-test')}-{os.getppid()}-{process}"
+    )
 
 from labkit import brokers, machine  # noqa: E402 (the home is read when it is imported)
 from labkit.errors import LabError  # noqa: E402
@@ -63,7 +66,10 @@ def not_to_be_had(error: LabError) -> None:
 
 @pytest.fixture(scope="session")
 def broker():
-    """The broker that this checkout uses, running; stopped at the end unless it ran before."""
+    """The broker that this checkout uses, running; stopped at the end unless it ran before.
+
+    That of a process of a parallel run is its own, and is thrown away.
+    """
     try:
         found = brokers.find()
         was_running = found.running()
@@ -71,7 +77,9 @@ def broker():
     except LabError as error:
         not_to_be_had(error)
     yield found
-    if not was_running and found.can_restart:
+    if process and found.can_restart:
+        found.throw_away()
+    elif not was_running and found.can_restart:
         found.stop()
 
 

@@ -1,7 +1,7 @@
 """Set up what the tests need and run them; every other argument goes to pytest.
 
-All tests (that is, without such an argument) run in several processes at the same time, where each can have a private
-node of its own; with one broker for all, or with arguments, one after the other.
+All tests (that is, without such an argument) run in several processes at the same time, each with a broker of its
+own; on a broker of somebody else's, or with arguments, one after the other. ``-n 4`` asks for several processes.
 
 With --brokers the tests that need a broker, and the notebooks, run once on each of those: "node" is a private node of
 the installed RabbitMQ, a version such as 4.3 the image rabbitmq:4.3-management in a Docker engine. Each has ports and
@@ -70,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
     _provide(lambda: _browser(args.yes))
     if not args.brokers:
         processes = min(os.cpu_count() or 1, MOST_PROCESSES)
-        if args.pytest or processes == 1 or broker is None or broker.kind != "node":
+        if args.pytest or processes == 1 or broker is None or broker.kind == "remote":
             return _pytest(args.pytest)
         return _in_parallel(processes)
     results: list[Result] = []
@@ -94,14 +94,17 @@ def _provide(what: Callable[[], Found]) -> Found | None:
 
 
 def _in_parallel(processes: int) -> int:
-    """Run all tests; a file's tests stay together, and each process has a private node of its own."""
+    """Run all tests; a file's tests stay together, and each process has a broker of its own."""
+    from labkit.brokers.compose import Compose
     from labkit.brokers.node import Node
 
     try:
         return _pytest([f"--numprocesses={processes}", "--dist=loadfile"])
     finally:
         for home in PARALLEL.glob("*"):
-            Node(root=home).throw_away(say=lambda _: None)  # of a process that could not do it itself
+            for broker in (Node(root=home), Compose(root=home)):
+                if broker.in_use():  # left by a process that could not throw it away itself
+                    broker.throw_away(say=lambda _: None)
         shutil.rmtree(PARALLEL, ignore_errors=True)
 
 
