@@ -9,7 +9,8 @@ import pika.exceptions
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-if process := os.environ.get("PYTEST_XDIST_WORKER"):  # of a parallel run: each has a broker of its own
+process = os.environ.pop("PYTEST_XDIST_WORKER", None)  # ours, and not that of the programs that we start
+if process:  # of a parallel run: each has a broker of its own
     os.environ["LABKIT_HOME"] = str(Path(os.environ.get("LABKIT_HOME", ROOT)) / ".labkit" / "tests" / process)
     os.environ["COMPOSE_PROJECT_NAME"] = (
         f"{os.environ.get('COMPOSE_PROJECT_NAME', 'labkit-test')}-{os.getppid()}-{process}"
@@ -31,6 +32,9 @@ def pytest_addoption(parser):
 
 
 def pytest_collection_modifyitems(config, items):
+    items.sort(
+        key=lambda item: item.path.name != "test_notebooks.py"
+    )  # a parallel run begins with the longest
     if config.getoption("--integration"):
         used = [item for item in items if uses_the_broker(item)]
         config.hook.pytest_deselected(items=[item for item in items if item not in used])
