@@ -11,11 +11,18 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
 import pika
-from pika.exceptions import AMQPError, ChannelClosedByBroker
+from pika.exceptions import AMQPError
 
 from labkit import brokers, checks, leftovers, management
 from labkit.brokers.connection import connect, explain
-from labkit.errors import CancelledError, LabError, UsageError, WaitTimeoutError
+from labkit.errors import (
+    AccessRefusedError,
+    BrokerDownError,
+    BrokerError,
+    CancelledError,
+    UsageError,
+    WaitTimeoutError,
+)
 from labkit.experiment import POLL, Experiment
 from labkit.ledger import Ledger
 from labkit.loads import Loads, Sample
@@ -30,6 +37,7 @@ if TYPE_CHECKING:
     from labkit.strategy import Strategy
 
 CONSUMERS_LIMIT = 15.0  # seconds until the broker must show new workers
+DELETE_LIMIT, DELETE_PAUSE = 15.0, 0.3  # seconds in which a queue must go, and between two attempts
 PATIENCE = 600.0  # seconds that somebody else has for restarting a remote broker
 
 
@@ -157,8 +165,8 @@ class Lab:
             self.begin()
         if type == "quorum":
             arguments = {"x-queue-type": "quorum", **(arguments or {})}
+        self._delete(full)
         with self.channel() as channel:
-            channel.queue_delete(full)
             channel.queue_declare(full, durable=durable, arguments=arguments)
         self._declared.add(full)
         self._experiment.use(full)
@@ -378,8 +386,18 @@ class Lab:
             raise CancelledError("This experiment was ended before it was done.")
 
     def _delete(self, queue: str) -> None:
-        with self.channel("clears away") as channel:
-            channel.queue_delete(queue)
+        """Delete the queue. After a crash of the broker a quorum queue may refuse it until it has a leader."""
+        deadline = time.monotonic() + DELETE_LIMIT
+        while True:
+            try:
+                with self.channel("clears away") as channel:
+                    channel.queue_delete(queue)
+                return
+            except BrokerError as error:
+                hopeless = isinstance(error, AccessRefusedError | BrokerDownError)
+                if hopeless or time.monotonic() > deadline:
+                    raise
+            time.sleep(DELETE_PAUSE)
 
     def close(self) -> None:
         """Stop every worker and producer and delete the queues of this lesson. Harmless when repeated."""
@@ -387,12 +405,9 @@ class Lab:
             del _open[self.lesson]
         self.begin()
         self._cancelled.clear()
-        if self._declared:
-            with contextlib.suppress(LabError), self.channel() as channel:
-                for queue in list(self._declared):
-                    with contextlib.suppress(ChannelClosedByBroker):
-                        channel.queue_delete(queue)
-                    self._declared.discard(queue)
+        with contextlib.suppress(BrokerError):
+            while self._declared:
+                self._delete(self._declared.pop())
         self.management.close()
 
     def __enter__(self) -> Lab:

@@ -5,6 +5,8 @@ import threading
 import time
 
 import pytest
+from pika.adapters.blocking_connection import BlockingChannel
+from pika.exceptions import ConnectionClosedByBroker
 
 from labkit import tasks
 from labkit.errors import CancelledError, QueueMissingError, UsageError, WaitTimeoutError
@@ -310,6 +312,25 @@ def test_a_second_lab_of_the_same_lesson_clears_the_first_away(broker):
         assert not worker.is_alive()
         with pytest.raises(QueueMissingError):
             second.depth(queue)
+
+
+def test_a_queue_that_cannot_be_deleted_at_once_is_deleted_a_moment_later(broker, monkeypatch):
+    """As a quorum queue without a leader, after a crash of the broker."""
+    lab = Lab("stubborn", broker=broker, progress=False)
+    queue = lab.queue("stubborn")
+    delete, refused = BlockingChannel.queue_delete, []
+
+    def refuse_twice(channel, name, **settings):
+        if len(refused) < 2:
+            refused.append(name)
+            raise ConnectionClosedByBroker(541, "INTERNAL_ERROR - not enough nodes online to reach a quorum")
+        return delete(channel, name, **settings)
+
+    monkeypatch.setattr(BlockingChannel, "queue_delete", refuse_twice)
+    lab.close()
+    assert refused == [queue, queue]
+    with pytest.raises(QueueMissingError):
+        lab.depth(queue)
 
 
 def test_nothing_is_left_after_close(broker):
