@@ -58,6 +58,17 @@ def test_a_notebook_runs_twice_in_one_kernel_even_after_it_was_left_half_way(pat
     assert [text for text in warnings if "it/s" not in text and "s/it" not in text] == []
 
 
+@pytest.mark.parametrize("path", named(LESSONS))
+def test_every_queue_has_a_name_by_which_it_is_cleared_away_after_a_crash(path):
+    source = "\n".join(
+        cell.source for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"
+    )
+    named_by_hand = re.findall(
+        r"^ *\w+ = f?\"[\w{}.()-]+\"(?=.*\n(?:.*\n){0,3}.*queue_declare)", source, re.M
+    )
+    assert not named_by_hand, "use lab.name(…)"
+
+
 @pytest.mark.parametrize("path", named(NOTEBOOKS))
 def test_a_notebook_is_stored_without_outputs(path):
     for cell in nbformat.read(path, as_version=4).cells:
