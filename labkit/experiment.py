@@ -128,7 +128,11 @@ class Experiment:
     def _anyone_at_work(self) -> bool:
         return any(
             worker.is_alive()
-            and (worker.state in ("connecting", "reconnecting", "working", "paused") or worker.buffered)
+            and (
+                worker.state in ("connecting", "reconnecting", "working")
+                or worker.current is not None  # paused in the middle of it
+                or worker.buffered
+            )
             for worker in self.workers
         )
 

@@ -57,6 +57,14 @@ def test_workers_returns_when_the_broker_shows_them(lab):
     assert lab.depth(queue) == (0, 4)
 
 
+def test_a_paused_worker_without_a_task_keeps_no_run_from_ending(lab):
+    queue = lab.queue("paused")
+    lab.workers(1, queue)[0].pause()
+    lab.workers(1, queue, priority=1)  # who is served first
+    run = lab.run(tasks.equal(4), queue, timeout=20)
+    assert run.counts.done == 4
+
+
 # --- failing -------------------------------------------------------------------------------------
 
 
