@@ -87,12 +87,19 @@ class Experiment:
                 worker.stop()
                 raise worker.error
         lab.wait(
-            lambda: lab.depth(queue)[1] >= wanted,
+            lambda: lab.depth(queue)[1] >= min(wanted, self._consuming(queue)),
             f"the broker to show {wanted} consumers on {queue}",
             deadline - time.monotonic(),
         )
         if self.sampler is not None and self.sampler.ident is None:
             self.sampler.start()
+
+    def _consuming(self, queue: str) -> int:
+        """How many of its workers consume from the queue; one that consumed before may have crashed meanwhile."""
+        return sum(
+            worker.queue == queue and worker.is_alive() and worker.state in ("idle", "working", "paused")
+            for worker in self.workers
+        )
 
     # --- the end -----------------------------------------------------------------------------
 

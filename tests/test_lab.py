@@ -15,6 +15,7 @@ from labkit.lab import Lab
 from labkit.ledger import Kind, Outcome
 from labkit.loads import LoadSampler
 from labkit.run import Run
+from labkit.worker import Worker
 
 
 @pytest.fixture
@@ -63,6 +64,15 @@ def test_a_paused_worker_without_a_task_keeps_no_run_from_ending(lab):
     lab.workers(1, queue, priority=1)  # who is served first
     run = lab.run(tasks.equal(4), queue, timeout=20)
     assert run.counts.done == 4
+
+
+def test_workers_that_come_while_another_one_crashes_wait_for_nobody_else(lab, monkeypatch):
+    queue = lab.queue("come-and-go")
+    (first,) = lab.workers(1, queue)
+    start = Worker.start
+    monkeypatch.setattr(Worker, "start", lambda worker: (first.crash(), start(worker)))
+    lab.workers(1, queue, names=["second"], timeout=10)
+    lab.wait(lambda: lab.depth(queue) == (0, 1), "the first to be gone")
 
 
 # --- failing -------------------------------------------------------------------------------------
