@@ -15,7 +15,7 @@ from typing import Any
 import psutil
 
 from labkit import __version__, management
-from labkit.bench import clients, dispatch, liveview, scale, startup, throughput
+from labkit.bench import clients, dispatch, liveview, own, scale, startup, throughput
 from labkit.bench.rounds import Figure, Ratio
 from labkit.brokers import Broker
 from labkit.errors import LabError, UsageError
@@ -136,9 +136,9 @@ def about(broker: Broker) -> dict[str, Any]:
 
 def _workers(broker: Broker, quick: bool, rounds: int, say: Say) -> tuple[list, str]:
     if not quick:
-        return throughput.workers(broker, rounds=rounds, say=say), ""
+        return [*throughput.workers(broker, rounds=rounds, say=say), *own.own()], ""
     found = throughput.workers(broker, rounds=0, scale=QUICK_TASKS, counts=(2,), say=say)
-    return found, "2 workers only."
+    return [*found, *own.own(repeats=1)], "2 workers only."
 
 
 def _producer(broker: Broker, quick: bool, rounds: int, say: Say) -> tuple[list, str]:
