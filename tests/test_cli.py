@@ -1,11 +1,14 @@
 """The command line itself: help, usage, errors, and the broker from a terminal."""
 
+import re
 import resource
 import subprocess
 import sys
 
 import pytest
 from terminal import BARE_PYTHON, ROOT, labkit
+
+import labkit as package
 
 SUBCOMMANDS = ["start", "broker", "send", "worker", "compare", "playground", "doctor", "test"]
 BARE = [BARE_PYTHON, "-S", "-m", "labkit"]  # -S: no package is installed there
@@ -127,3 +130,9 @@ class TestBroker:
         assert labkit("broker", "stop", **at, timeout=120).returncode == 0
         assert labkit("broker", "status", **at).returncode == 3
         assert "down already" in labkit("broker", "stop", **at).stdout
+
+
+def test_the_packages_help_lists_each_of_its_modules():
+    there = {path.stem for path in (ROOT / "labkit").iterdir() if path.suffix == ".py" or path.is_dir()}
+    told = set(re.findall(r"``labkit\.(\w+)``", package.__doc__))
+    assert told == {name for name in there if not name.startswith("_")}
