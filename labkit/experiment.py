@@ -115,7 +115,7 @@ class Experiment:
                 left = counts.waiting + counts.in_flight
                 bar.total, bar.n = max(counts.published, 1), counts.published - left
                 bar.update(0)
-                working = any(producer.is_alive() for producer in self.producers) or self._anyone_at_work()
+                working = self._anyone_at_work(left)
                 if not working and left == 0:
                     return
                 state = (len(self.ledger), self._ready()) if not working else None
@@ -132,13 +132,18 @@ class Experiment:
                     )
                 time.sleep(POLL)
 
-    def _anyone_at_work(self) -> bool:
-        return any(
+    def _anyone_at_work(self, left: int) -> bool:
+        """Whether a producer or a worker still has something to do; ``left`` is how many tasks are not done.
+
+        A paused worker is waited for as long as it may hold one of them. What it holds otherwise was done by another
+        worker, after a lost connection.
+        """
+        return any(producer.is_alive() for producer in self.producers) or any(
             worker.is_alive()
             and (
-                worker.state in ("connecting", "reconnecting", "working")
-                or worker.current is not None  # paused in the middle of it
-                or worker.buffered
+                left > 0 and (worker.current is not None or worker.buffered > 0)
+                if worker.paused
+                else worker.state in ("connecting", "reconnecting", "working") or worker.buffered > 0
             )
             for worker in self.workers
         )
