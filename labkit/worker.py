@@ -139,9 +139,11 @@ class Worker(threading.Thread):
     def stop(self, timeout: float | None = 10) -> None:
         """Let it finish its task and leave; what else was delivered to it stays unacknowledged.
 
-        Waits up to ``timeout`` seconds for that (None: returns at once).
+        A paused worker goes on for that. Waits up to ``timeout`` seconds (None: returns at once).
         """
         self._stopping = True
+        if self._paused:
+            self.resume()
         self._nudge()
         if timeout is not None and self.is_alive() and self is not threading.current_thread():
             self.join(timeout)

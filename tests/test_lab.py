@@ -58,6 +58,20 @@ def test_workers_returns_when_the_broker_shows_them(lab):
     assert lab.depth(queue) == (0, 4)
 
 
+def test_a_paused_worker_that_is_told_to_stop_finishes_its_task_first(lab):
+    queue = lab.queue("paused")
+    (worker,) = lab.workers(1, queue)
+    lab.publish(queue, tasks.equal(2, cost=10))
+    started(lab, worker)
+    worker.pause()
+    lab.wait(lambda: worker.state == "paused", "the pause")
+    worker.stop(timeout=10)
+    assert not worker.is_alive()
+    assert len(lab.ledger.acknowledged_by(worker.name)) == 1
+    run = lab.finish()
+    assert (run.counts.done, run.counts.waiting) == (1, 1)
+
+
 def test_a_paused_worker_without_a_task_keeps_no_run_from_ending(lab):
     queue = lab.queue("paused")
     lab.workers(1, queue)[0].pause()
