@@ -1,6 +1,7 @@
 """A lesson in JupyterLab, in a real browser: opened, run to its end, and looked at."""
 
 import pytest
+from terminal import wait_until
 
 from labkit.commands import start
 
@@ -29,18 +30,20 @@ def run_all(page):
     page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
 
 
-def scroll_through(page, until):
-    """Cells out of sight may not be rendered: look at them all, from the top, until the condition holds."""
+def scroll_through(page, look):
+    """Look at all cells, from the top, until something is found: those out of sight may not be rendered."""
     page.evaluate("document.querySelector('.jp-WindowedPanel-outer').scrollTop = 0")
     for _ in range(200):
         page.wait_for_timeout(50)
-        until()
+        if look():
+            return True
         moved = page.evaluate(
             "() => { const e = document.querySelector('.jp-WindowedPanel-outer'); const before = e.scrollTop;"
             " e.scrollTop += 500; return e.scrollTop > before }"
         )
         if not moved:
-            return
+            break
+    return False
 
 
 @pytest.mark.timeout(600)
@@ -79,6 +82,8 @@ def test_pressing_a_button_of_a_prediction_reaches_the_kernel(page, jupyterlab, 
     open_notebook(page, jupyterlab, "00_start_here")
     run_all(page)
     button = page.get_by_role("button", name="a dictionary")
-    scroll_through(page, lambda: None if button.count() == 0 else button.first.scroll_into_view_if_needed())
-    button.first.click(timeout=RUN)
+    wait_until(
+        lambda: scroll_through(page, button.count), timeout=RUN / 1000, what="the prediction to be there"
+    )
+    button.first.click(timeout=READY)
     page.get_by_text("Your prediction: a dictionary").wait_for(timeout=RUN)
