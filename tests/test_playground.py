@@ -394,7 +394,10 @@ def test_a_class_compares_two_strategies_on_the_page(page, site, broker):
     page.get_by_role("rowheader", name="prefetch 1").wait_for(timeout=RUN)
     page.get_by_role("tab", name="Code").click()
     page.get_by_text('happen(lab, "crash", "worker-1"').wait_for(timeout=RUN)
-    assert page.locator(".lk-live [role=status]").inner_text().startswith("32 of 32 tasks done")
+    # What a screen reader is told comes a few seconds after it was drawn.
+    page.locator(".lk-live [role=status]", has_text="32 of 32 tasks done").wait_for(
+        state="attached", timeout=RUN
+    )
 
     # A second one at once, and stopped in the middle.
     press(page, "▶ Run")

@@ -11,7 +11,7 @@ import re
 import time
 from pathlib import Path
 
-from labkit.brokers import START_TIMEOUT, Broker, Say, state
+from labkit.brokers import START_TIMEOUT, Broker, Say, config, state
 from labkit.brokers.engine import ENGINE_TIMEOUT, docker, last_line
 from labkit.errors import BrokerDownError, BrokerStartError, EngineError, PortTakenError
 
@@ -23,11 +23,11 @@ OLDEST_COMPOSE = (2, 23, 1)  # the first that takes the configuration inline
 UP_ATTEMPTS = 3
 STEP = 2.0  # seconds between looks whether a container that does not answer still runs
 PULL_TIMEOUT = 900.0  # seconds; the image is about 100 MB
-# Of compose.yaml's variables: the usual port of each, and the container's own.
+# Of compose.yaml's variables: what each is the port of, and the container's own.
 PORTS = {
-    "LABKIT_AMQP_PORT": (5672, "5672/tcp"),
-    "LABKIT_MANAGEMENT_PORT": (15672, "15672/tcp"),
-    "LABKIT_PROMETHEUS_PORT": (15692, "15692/tcp"),
+    "LABKIT_AMQP_PORT": ("amqp", "5672/tcp"),
+    "LABKIT_MANAGEMENT_PORT": ("management", "15672/tcp"),
+    "LABKIT_PROMETHEUS_PORT": ("prometheus", "15692/tcp"),
 }
 
 
@@ -216,23 +216,27 @@ class Compose(Broker):
         kept = state.read(self._state_file).get("ports")
         kept = kept if isinstance(kept, dict) else {}
         return {
-            name: kept[name] if isinstance(kept.get(name), int) else state.wanted_port(name) or usual
-            for name, (usual, _) in PORTS.items()
+            name: kept[name]
+            if isinstance(kept.get(name), int)
+            else state.wanted_port(name) or config.FIRST_PORTS[what]
+            for name, (what, _) in PORTS.items()
         }
 
     def _choose_ports(self, say: Say) -> dict[str, int]:
         chosen: dict[str, int] = {}
         for name, kept in self._ports().items():
-            wanted = state.wanted_port(name)
-            chosen[name] = port = wanted or kept
-            if not state.port_free(port):
-                if wanted:
+            if wanted := state.wanted_port(name):
+                if not state.port_free(wanted):
                     raise PortTakenError(
                         f"Port {wanted} of {name} is taken by another program.",
                         do=f"Close that program, or set {name} to another port, or unset it.",
                     )
-                chosen[name] = state.free_port(PORTS[name][0], but=set(chosen.values()))
-                say(f"Port {port} is taken by another program; this broker takes {chosen[name]}.")
+                chosen[name] = wanted
+            elif config.unclaimed(PORTS[name][0], kept):
+                chosen[name] = kept
+            else:
+                chosen[name] = config.free_port(PORTS[name][0], but=set(chosen.values()))
+                say(f"Port {kept} is taken by another program; this broker takes {chosen[name]}.")
         return chosen
 
     def _project(self) -> str:

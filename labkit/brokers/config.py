@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from labkit.brokers import programs, state
+from labkit.errors import PortTakenError
 
 NODENAME = "lab@localhost"
 # The usual port of each, or all of them some steps higher. Those of epmd and of the Erlang distribution are not
@@ -13,6 +14,7 @@ NODENAME = "lab@localhost"
 FIRST_PORTS = {"amqp": 5672, "management": 15672, "prometheus": 15692, "distribution": 26672, "epmd": 14369}
 # Management's and Prometheus's ports are 20 apart: every other 20 steps are left out.
 SLOTS = [number for number in range(400) if number % 40 < 20]
+PORTS_TRIED = 200  # how far above the usual port a container's free one is looked for
 DISK_FREE_LIMIT = 50_000_000  # bytes; with less than this free RabbitMQ blocks every publisher
 
 # Makes the figures of the management API 0.3-0.8 s old instead of up to 5 s. All three retention policies
@@ -30,6 +32,24 @@ PLUGINS = "[rabbitmq_management,rabbitmq_prometheus].\n"
 def slot(number: int) -> dict[str, int]:
     """The ports of a node, ``number`` steps above the usual ones."""
     return {name: first + number for name, first in FIRST_PORTS.items()}
+
+
+def unclaimed(name: str, port: int) -> bool:
+    """Whether ``port`` is free, and no private node that is just away (its epmd is not) comes back to it."""
+    epmd = FIRST_PORTS["epmd"] + port - FIRST_PORTS[name]
+    return state.port_free(port) and (not 0 < epmd < 65536 or state.port_free(epmd))
+
+
+def free_port(name: str, *, but: set[int]) -> int:
+    """The usual port of ``name``, or the next above it that is unclaimed and not in ``but``."""
+    first = FIRST_PORTS[name]
+    for port in range(first, first + PORTS_TRIED):
+        if port not in but and unclaimed(name, port):
+            return port
+    raise PortTakenError(
+        f"None of the ports from {first} to {first + PORTS_TRIED - 1} is free.",
+        do="Close the programs that listen there, and try again.",
+    )
 
 
 def rabbitmq_conf(*, amqp: int, management: int, prometheus: int) -> str:

@@ -89,7 +89,6 @@ class Node(Broker):
                 processes.kill(process)
                 self._wait_ended(process, timeout)
                 say(f"RabbitMQ was killed (SIGKILL, process {process.pid}).")
-            self._end_helpers()
             self._forget(comes_back=comes_back)
 
     def throw_away(self, *, timeout: float = START_TIMEOUT, say: Say = print) -> None:
@@ -135,10 +134,13 @@ class Node(Broker):
         return self._ports()[name]
 
     def _forget(self, *, comes_back: bool = False) -> None:
-        """Keeps the ports for the next start, and nothing of the processes."""
+        """Keeps the ports for the next start; if it comes back soon, epmd too, which keeps others off them."""
+        if not comes_back:
+            self._end_helpers()
         kept = state.read(self._state_file)
         if kept:
-            state.write(self._state_file, {"ports": kept.get("ports"), "comes_back": comes_back})
+            epmd = {"epmd": kept.get("epmd")} if comes_back else {}
+            state.write(self._state_file, {"ports": kept.get("ports"), "comes_back": comes_back} | epmd)
 
     def _process(self, name: str = "broker") -> psutil.Process | None:
         """The live process that the state speaks of; None for a dead one or another one with its number."""
@@ -157,7 +159,7 @@ class Node(Broker):
                     raise
         program = self.require_program()
         say(f"Starting RabbitMQ {program.version_text} as a private node ...")
-        self._end_helpers()
+        self._end_helpers(but=self._process("epmd"))
         lost: list[dict[str, int]] = []
         while True:
             ports = self._claim_ports(lost, say)
@@ -182,7 +184,7 @@ class Node(Broker):
                 )
         kept = self._ports()
         for ports in (kept | wanted, *(config.slot(number) | wanted for number in config.SLOTS)):
-            if ports not in lost and all(map(state.port_free, ports.values())) and self._start_epmd(ports):
+            if ports not in lost and self._start_epmd(ports):
                 for name in VARIABLES:
                     if ports[name] != kept[name] and name not in wanted:
                         say(f"Port {kept[name]} is not free; this broker takes {ports[name]}.")
@@ -193,7 +195,14 @@ class Node(Broker):
         )
 
     def _start_epmd(self, ports: dict[str, int]) -> bool:
-        """Starts Erlang's port mapper ourselves, so that it is ours alone and known; whether it has its port."""
+        """Starts Erlang's port mapper ourselves, so that it is ours alone and known; whether the ports are ours."""
+        held = self._process("epmd") is not None and self._port("epmd") == ports["epmd"]
+        if not all(state.port_free(port) for name, port in ports.items() if not (held and name == "epmd")):
+            return False
+        if held:
+            state.write(self._state_file, state.read(self._state_file) | {"ports": ports, "comes_back": True})
+            return True
+        self._end_helpers()
         program = programs.find_epmd()
         if program is None:
             state.write(self._state_file, {"ports": ports, "comes_back": True})
@@ -228,7 +237,6 @@ class Node(Broker):
             if process is not None:
                 processes.kill(process)
                 self._wait_ended(process, PORTS_RELEASED)
-            self._end_helpers()
             self._forget()
             if isinstance(error, OSError):
                 raise BrokerStartError(f"RabbitMQ could not be started: {error}.") from error
@@ -272,7 +280,6 @@ class Node(Broker):
                 process.send_signal(signal.SIGTERM)
             self._wait_ended(process, timeout)
             say(f"RabbitMQ is stopped ({time.monotonic() - began:.0f} s).")
-        self._end_helpers()
         self._forget(comes_back=comes_back)
 
     def _wait_ended(self, process: psutil.Process, timeout: float) -> None:
@@ -290,11 +297,11 @@ class Node(Broker):
         while time.monotonic() < deadline and not all(map(state.port_free, ports)):
             time.sleep(0.02)
 
-    def _end_helpers(self) -> None:
+    def _end_helpers(self, *, but: psutil.Process | None = None) -> None:
         """Ends the node's epmd, and what is left of a start that was killed before it could note it."""
         known = self._process("epmd")
         left = processes.with_environment(("epmd", "beam"), "RABBITMQ_PID_FILE", str(self.directory / "pid"))
-        for process in {*left, *([known] if known else [])}:
+        for process in {*left, *([known] if known else [])} - {but}:
             with contextlib.suppress(psutil.Error):
                 process.terminate()
                 process.wait(PORTS_RELEASED)

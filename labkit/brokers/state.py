@@ -13,7 +13,6 @@ from pathlib import Path
 from labkit.errors import PortTakenError, SetupError, WaitTimeoutError
 
 LOOPBACK = "127.0.0.1"
-PORTS_TRIED = 200  # how far above the usual port a free one is looked for
 
 
 def checkout() -> Path:
@@ -138,17 +137,6 @@ def port_free(port: int) -> bool:
         except OSError:
             return False
     return True
-
-
-def free_port(first: int, *, but: frozenset[int] | set[int] = frozenset()) -> int:
-    """``first``, or the next port above it that is free and not in ``but``."""
-    for port in range(first, first + PORTS_TRIED):
-        if port not in but and port_free(port):
-            return port
-    raise PortTakenError(
-        f"None of the ports from {first} to {first + PORTS_TRIED - 1} is free.",
-        do="Close the programs that listen there, and try again.",
-    )
 
 
 def wanted_port(variable: str) -> int | None:
