@@ -92,13 +92,13 @@ class Management(Api):
         The name is the one that the client gave its connection, or the consumer's tag where it gave none.
         Never a port: behind Docker the broker sees another one than the client.
         """
-        # Consumers and names before the counts: the counts are then the youngest of the three.
-        names = {connection.name: connection.user_provided_name for connection in self.connections()}
+        # Consumers before the counts, which are then the youngest; names last, so that none is missing.
         consumers: dict[str, list[Consumer]] = {}
         for consumer in self.consumers():
             consumers.setdefault(consumer.channel, []).append(consumer)
         columns = "name,connection_details,message_stats,messages_unacknowledged,prefetch_count"
         rows = self._list(f"vhosts/{self._vhost}/channels", columns=columns)
+        names = {connection.name: connection.user_provided_name for connection in self.connections()}
         return [Channel.read(row, names, consumers.get(row["name"], [])) for row in rows if "name" in row]
 
     def alarms(self) -> list[Alarm]:

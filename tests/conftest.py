@@ -145,8 +145,12 @@ def browser():
 
 
 @pytest.fixture
-def page(browser):
-    """A page as large as a projector's."""
+def page(browser, request):
+    """A page as large as a projector's; what it says is printed when the test fails."""
     page = browser.new_page(viewport={"width": 1280, "height": 720})
+    failed, complaints = request.session.testsfailed, []
+    page.on("console", lambda message: message.type == "error" and complaints.append(message.text))
     yield page
+    if request.session.testsfailed > failed:
+        print(page.url, page.locator("body").inner_text()[-4000:], *complaints[-20:], sep="\n")
     page.close()

@@ -56,6 +56,7 @@ def shared(root):
         not_to_be_had(error)
     yield found
     found.kill(say=quiet)
+    found.stop(say=quiet)
 
 
 @pytest.fixture
@@ -385,7 +386,7 @@ def _as_ordinary_user(user, root):
         other = Node(root=root)
         other.start(say=quiet)
         assert other.running()
-        other.kill(say=quiet)
+        other.stop(say=quiet)
         assert not other.running()
         os._exit(0)
     except BaseException:

@@ -20,7 +20,8 @@ def open_notebook(page, url, name):
     """Open a notebook and wait until its kernel is idle."""
     page.goto(url.replace("00_start_here", name) + "&reset")  # without the tabs of the test before
     page.locator(".jp-Notebook .jp-Cell").first.wait_for(timeout=READY)
-    page.locator('.jp-Notebook-ExecutionIndicator[data-status="idle"]').first.wait_for(timeout=READY)
+    # The status bar's word: the indicator in the toolbar says "idle" before there is a kernel, too.
+    page.get_by_text("| Idle").first.wait_for(timeout=READY)
 
 
 def run_all(page):

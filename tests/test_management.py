@@ -153,6 +153,21 @@ def test_a_connection_without_a_name_goes_by_its_consumers_tag(broker, api, queu
         connection.close()
 
 
+def test_a_worker_that_comes_while_the_lists_are_read_has_its_name_at_once(api, connect, queue, monkeypatch):
+    list_one, comes = api._list, [lambda: connect("newcomer").channel().basic_consume(queue, lambda *_: None)]
+
+    def lists_slowly(path, **params):
+        rows = list_one(path, **params)
+        if comes:
+            comes.pop()()
+            until(lambda: list_one("consumers/%2F"), "its consumer to be listed")
+        return rows
+
+    monkeypatch.setattr(api, "_list", lists_slowly)
+    assert {each.worker for each in api.channels()} <= {"newcomer", "owner of the queue"}
+    until(lambda: [each for each in api.channels() if each.worker == "newcomer"], "the newcomer")
+
+
 def test_close_connection_closes_it_and_one_that_is_gone_is_no_error(api, connect):
     connection = connect("to be closed")
     found = until(

@@ -106,16 +106,18 @@ TINY_SECONDS = 0.002
 TINY_GOAL = 200  # tasks a second, of both workers together
 LONG_DOT = 0.02  # seconds
 LONG_GOAL = 4 / 3  # times the best possible
-TRIES = 3  # a machine may have a bad moment
+TRIES = 3
 
 
 def _check_prefetch(prefetch: int) -> str:
     if not isinstance(prefetch, int) or isinstance(prefetch, bool) or not 0 <= prefetch <= 65535:
         raise Wrong(f"A prefetch is a whole number from 1 to 65535, or 0 for no limit; this is {prefetch!r}.")
-    for left in reversed(range(TRIES)):
-        throughput, ratio = _measure(prefetch)
+    throughput, ratio = 0.0, float("inf")
+    for _ in range(TRIES):  # what another program disturbs looks worse than it is, never better
+        measured = _measure(prefetch)
+        throughput, ratio = max(throughput, measured[0]), min(ratio, measured[1])
         fast, fair = throughput >= TINY_GOAL, ratio <= LONG_GOAL
-        if (fast and fair) or not left:
+        if fast and fair:
             break
     said = (
         f"Measured with prefetch {prefetch or 'without a limit'}: {throughput:.0f} tiny tasks a second"
