@@ -37,6 +37,7 @@ sys.path.insert(0, sys.argv[1])
 from labkit import bootstrap
 print(json.dumps([sys.version_info[:2], bool(importlib.util.find_spec("pip")), bootstrap.missing(sys.argv[2:])]))"""
 
+MARKER = re.compile(r'python_version (>=|<) "(\d+)\.(\d+)"')  # the only one that requirements.txt needs
 NO_NETWORK = re.compile(
     r"NewConnectionError|ConnectTimeout|ReadTimeout|ProxyError|NameResolution|name resolution|"
     r"Max retries|unreachable|Could not resolve|Connection (refused|reset|timed out)"
@@ -65,10 +66,17 @@ def missing(files: Iterable[str]) -> list[str]:
 
 
 def _requirements(files: Iterable[str]) -> list[str]:
-    lines = (
-        line.partition("#")[0].strip() for file in files for line in (ROOT / file).read_text().splitlines()
-    )
-    return [line for line in lines if line]
+    """Return what the files require of this Python, without comments and markers."""
+    lines = (line.partition("#")[0] for file in files for line in (ROOT / file).read_text().splitlines())
+    parts = (line.partition(";") for line in lines)
+    return [wanted.strip() for wanted, _, marker in parts if wanted.strip() and _concerns_us(marker)]
+
+
+def _concerns_us(marker: str) -> bool:
+    if not marker:
+        return True
+    sign, major, minor = MARKER.fullmatch(marker.strip()).groups()
+    return (sys.version_info >= (int(major), int(minor))) == (sign == ">=")
 
 
 def enter(argv: Sequence[str], *, tests: bool = False) -> None:

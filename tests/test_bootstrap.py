@@ -79,6 +79,17 @@ def test_a_second_time_installs_nothing(ready):
     assert answer.stdout.startswith("labkit "), answer.stdout
 
 
+def test_only_what_this_python_needs_is_required(ready, monkeypatch):
+    wanted = (ready / "requirements.txt").read_text()
+    other = 'no-such-package==1.0; python_version < "3.10"  # for an older one\n'
+    (ready / "requirements.txt").write_text(
+        wanted.strip().replace("  #", '; python_version >= "3.10"  #') + f"\n{other}"
+    )
+    answer = set_up(ready)
+    (ready / "requirements.txt").write_text(wanted)
+    assert answer.stdout.startswith("labkit "), answer.stdout
+
+
 def test_an_environment_that_was_left_half_made_is_made_anew(ready):
     (ready / ".venv" / "unfinished").touch()
     answer = set_up(ready)
