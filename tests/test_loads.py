@@ -154,16 +154,28 @@ def test_a_crashed_worker_keeps_what_the_broker_counted_and_is_marked_stale(benc
     sampler = bench.sampler()
     bench.shown("crashes", "survives")
     bench.publish(tasks.equal(10))
-    until(lambda: len(bench.ledger.acknowledged_by("crashes")) == 2, "two acknowledgements")
+    until(lambda: len(bench.ledger.acknowledged_by("crashes")) >= 2, "two acknowledgements")
+    first.pause()
+    done = len(bench.ledger.acknowledged_by("crashes"))
+    # What a channel did in its last second the broker may never count: it crashes when all is counted.
+    until(
+        lambda: any(
+            (load.worker, load.delivered, load.acknowledged) == ("crashes", 5, done)
+            for sample in sampler.samples
+            for load in sample.loads
+        ),
+        "the broker to have counted 5 deliveries and the acknowledgements",
+    )
     first.crash()
     bench.done(10)
     loads = sampler.final()
-    # 5 were sent to each; 3 came back and went to the other.
-    assert loads.final["crashes"] == Load("crashes", 5, 2, stale=True)
-    assert loads.final["survives"] == Load("survives", 8, 8, redelivered=3)
+    # 5 were sent to each; the rest of the first one's came back and went to the other.
+    back = 5 - done
+    assert loads.final["crashes"] == Load("crashes", 5, done, stale=True)
+    assert loads.final["survives"] == Load("survives", 5 + back, 5 + back, redelivered=back)
     told = loads.reconcile(bench.ledger)
     assert told.agrees, told.sentence
-    assert "3 redeliveries" in told.sentence
+    assert f"{back} redeliveries" in told.sentence
 
 
 def test_a_worker_that_reconnects_is_counted_over_all_its_connections(bench):
