@@ -30,7 +30,6 @@ STATE = Path(os.environ.get("LABKIT_HOME", ROOT)) / ".labkit"
 REQUIREMENTS = "requirements.txt"
 TEST_REQUIREMENTS = "tests/requirements.txt"
 ROOM_NEEDED = 1_000_000_000  # bytes: .venv takes 0.4 GB, and RabbitMQ stops publishers on a full disk
-BASE_PYTHON = getattr(sys, "_base_executable", None) or sys.executable  # not .venv's, which may be remade
 
 PROBE = """import importlib.util, json, sys
 sys.path.insert(0, sys.argv[1])
@@ -101,6 +100,14 @@ def enter(argv: Sequence[str], *, tests: bool = False) -> None:
 def inside_venv() -> bool:
     """Tell whether this interpreter is that of ``.venv``."""
     return VENV.exists() and VENV.samefile(sys.prefix)
+
+
+def base_python() -> str:
+    """Return the Python that ``.venv`` is made from; not ``.venv``'s own, which may have to be made anew."""
+    base = getattr(sys, "_base_executable", None) or sys.executable
+    if base == sys.executable and sys.prefix != sys.base_prefix:
+        return str(Path(base).resolve())  # Python 3.10 does not know, but .venv links to it
+    return base
 
 
 def go_over(argv: Sequence[str]) -> NoReturn:
@@ -178,7 +185,7 @@ def _make_venv(fault: str) -> None:
         importlib.invalidate_caches()
     VENV.mkdir()
     UNFINISHED.touch()
-    code, output = machine.run([BASE_PYTHON, "-m", "venv", str(VENV)], "Making .venv")
+    code, output = machine.run([base_python(), "-m", "venv", str(VENV)], "Making .venv")
     if code:
         raise _pip_failed(output)
 
@@ -198,7 +205,7 @@ def _pip_failed(output: str) -> SetupError:
     ] or output.splitlines()
     return SetupError(
         f"The packages could not be installed: {lines[-1].strip() if lines else 'pip said nothing'}",
-        do=f"Mend what it names and start again; `{BASE_PYTHON} -m labkit doctor` shows what is there.",
+        do=f"Mend what it names and start again; `{base_python()} -m labkit doctor` shows what is there.",
     )
 
 

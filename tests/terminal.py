@@ -12,8 +12,10 @@ import threading
 import time
 from pathlib import Path
 
+from labkit import bootstrap
+
 ROOT = Path(__file__).resolve().parent.parent
-BARE_PYTHON = getattr(sys, "_base_executable", None) or sys.executable  # the Python that .venv was made from
+BARE_PYTHON = bootstrap.base_python()  # the Python that .venv was made from
 PATIENCE = 60  # seconds; only a test that fails takes so long
 
 

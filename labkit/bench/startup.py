@@ -51,7 +51,7 @@ def start(*, say: Say = lambda _: None) -> list[Figure]:
         leave = shutil.ignore_patterns(".venv", ".labkit", ".git", "*.egg-info", "__pycache__")
         shutil.copytree(bootstrap.ROOT, root, ignore=leave)
         for label in ("cold start", "warm start"):
-            steps = _start(bootstrap.BASE_PYTHON, root, home)
+            steps = _start(bootstrap.base_python(), root, home)
             found += [Figure(f"{label}: {what}", seconds, "s") for what, seconds in steps]
             found.append(Figure(f"{label}: all", sum(seconds for _, seconds in steps), "s"))
             say(f"{label}: {found[-1].value:.1f} s")
