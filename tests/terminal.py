@@ -37,6 +37,12 @@ def variables(changes):
     return {name: str(value) for name, value in together.items() if value is not None}
 
 
+def listen():
+    """What ``nohup`` and ``&`` have the tests ignore, their programs do not: they are ended as from a terminal."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
 class Program:
     """A program that runs on: its lines are read as they come; it is killed at the end of the block."""
 
@@ -50,6 +56,7 @@ class Program:
             stderr=subprocess.STDOUT,
             text=True,
             start_new_session=True,
+            preexec_fn=listen if os.name == "posix" else None,
         )
         self.lines = []
         self._coming = queue.Queue()

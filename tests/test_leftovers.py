@@ -20,7 +20,7 @@ import pytest
 from kernels import kernel_of
 from nbclient import NotebookClient
 from nbclient.exceptions import DeadKernelError
-from terminal import PATIENCE, ROOT, Program, wait_until
+from terminal import PATIENCE, ROOT, Program, listen, wait_until
 
 from labkit import brokers, management
 
@@ -201,6 +201,7 @@ def test_closing_the_terminal_ends_jupyterlab_and_the_broker_that_it_started(bro
     pty = pytest.importorskip("pty")
     pid, terminal = pty.fork()
     if pid == 0:
+        listen()
         os.chdir(ROOT)
         os.environ |= {"LABKIT_BROKER": "node", "LABKIT_HOME": str(tmp_path)}
         os.environ.pop("LABKIT_AMQP_URL", None)
