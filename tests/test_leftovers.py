@@ -217,7 +217,8 @@ def test_closing_the_terminal_ends_jupyterlab_and_the_broker_that_it_started(bro
         wait_until(lambda: not of_home(tmp_path), what=f"the end of {family}")
     finally:
         for each in of_home(tmp_path):
-            each.kill()
+            with contextlib.suppress(psutil.NoSuchProcess):  # it went with the one before it
+                each.kill()
 
 
 def of_home(home: Path) -> list[psutil.Process]:
