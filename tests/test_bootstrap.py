@@ -7,12 +7,13 @@ import signal
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import psutil
 import pytest
 from terminal import BARE_PYTHON, ROOT, Program, variables
 
-from labkit import machine
+from labkit import bootstrap, machine
 from labkit.errors import BrokerNotInstalledError
 
 SET_UP = """import sys
@@ -88,6 +89,14 @@ def test_only_what_this_python_needs_is_required(ready, monkeypatch):
     answer = set_up(ready)
     (ready / "requirements.txt").write_text(wanted)
     assert answer.stdout.startswith("labkit "), answer.stdout
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows knows the base Python in every version")
+def test_the_python_of_the_environment_is_not_made_from_itself(monkeypatch):
+    """Python 3.10 calls .venv's own Python the base one."""
+    assert sys.prefix != sys.base_prefix, "the tests run in .venv"
+    monkeypatch.setattr(sys, "_base_executable", sys.executable, raising=False)
+    assert not Path(bootstrap.base_python()).is_relative_to(sys.prefix)
 
 
 def test_an_environment_that_was_left_half_made_is_made_anew(ready):

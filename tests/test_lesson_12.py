@@ -50,6 +50,22 @@ def test_a_wrong_way_to_acknowledge_in_batches_is_refused(wrong, said, broker):
     assert said in result.message
 
 
+@pytest.mark.parametrize("last", [5, 30])
+def test_what_never_came_back_is_not_taken_for_acknowledged(last, broker, monkeypatch):
+    """The subscription ends before all is there, or before the rest can come back."""
+    monkeypatch.setattr(lesson_12, "RECEIVE_TIMEOUT", 1.0)
+
+    def on_message(channel, method, properties, body):
+        if method.delivery_tag % 10 == 0:
+            channel.basic_ack(method.delivery_tag)
+        if method.delivery_tag == last:
+            channel.basic_cancel(channel.consumer_tags[0])
+
+    result = lesson_12.on_message.check(on_message)
+    assert result.outcome is Outcome.WRONG
+    assert "end the subscription" in result.message
+
+
 def test_all_thirty_at_once_is_accepted_too(broker):
     def on_message(channel, method, properties, body):
         if method.delivery_tag == 30:

@@ -48,7 +48,10 @@ def _check_on_message(on_message: Callable) -> str:
 
         def wait_for(messages: list, count: int) -> None:
             deadline = time.monotonic() + RECEIVE_TIMEOUT
-            while len(messages) < count and channel.is_open and time.monotonic() < deadline:
+            while len(messages) < count and channel.is_open:
+                if time.monotonic() > deadline:
+                    said = f"{len(received)} of {_MESSAGES} messages came, and then nothing for"
+                    raise Wrong(f"{said} {RECEIVE_TIMEOUT:g} s. Did your function end the subscription?")
                 connection.process_data_events(0.05)
 
         channel.basic_consume(queue, deliver)
