@@ -99,7 +99,9 @@ class Management(Api):
         columns = "name,connection_details,message_stats,messages_unacknowledged,prefetch_count"
         rows = self._list(f"vhosts/{self._vhost}/channels", columns=columns)
         names = {connection.name: connection.user_provided_name for connection in self.connections()}
-        return [Channel.read(row, names, consumers.get(row["name"], [])) for row in rows if "name" in row]
+        found = [Channel.read(row, names, consumers.get(row["name"], [])) for row in rows if "name" in row]
+        # The broker may list a channel before its connection, without details; nobody's name is known then.
+        return [channel for channel in found if channel.connection]
 
     def alarms(self) -> list[Alarm]:
         """The resource alarms in force, which block every publisher; an empty list is good news."""

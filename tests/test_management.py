@@ -168,6 +168,18 @@ def test_a_worker_that_comes_while_the_lists_are_read_has_its_name_at_once(api, 
     until(lambda: [each for each in api.channels() if each.worker == "newcomer"], "the newcomer")
 
 
+def test_a_channel_is_listed_when_its_connection_is(api, queue, monkeypatch):
+    """The broker may know the channel first, and then gives no details of the connection."""
+    list_one = api._list
+
+    def before_the_connection(path, **params):
+        return [row | {"connection_details": []} for row in list_one(path, **params)]
+
+    until(api.channels, "the owner's channel")
+    monkeypatch.setattr(api, "_list", before_the_connection)
+    assert api.channels() == []
+
+
 def test_close_connection_closes_it_and_one_that_is_gone_is_no_error(api, connect):
     connection = connect("to be closed")
     found = until(
@@ -393,7 +405,7 @@ def test_figures_that_are_absent_or_empty_lists_are_zeros():
     # 3.10 answers [] for message_stats where 4.x leaves it out; both before any traffic.
     answers = {
         "connections": b'[{"name": "c"}]',
-        "channels": b'[{"name": "c (1)", "message_stats": [], "connection_details": []}, {"vhost": "/"}]',
+        "channels": b'[{"name": "c (1)", "message_stats": [], "connection_details": {"name": "c"}}, {"vhost": "/"}]',
         "consumers": b"[]",
     }
 
