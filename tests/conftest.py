@@ -16,8 +16,9 @@ if process:  # of a parallel run: each has a broker of its own
         f"{os.environ.get('COMPOSE_PROJECT_NAME', 'labkit-test')}-{os.getppid()}-{process}"
     )
 
-from labkit import brokers, machine  # noqa: E402 (the home is read when it is imported)
+from labkit import brokers  # noqa: E402
 from labkit.errors import LabError  # noqa: E402
+from labkit.setup import machine  # noqa: E402 (the home is read when it is imported)
 
 
 def pytest_addoption(parser):

@@ -12,7 +12,7 @@ import threading
 import time
 from pathlib import Path
 
-from labkit import bootstrap
+from labkit.setup import bootstrap
 
 ROOT = Path(__file__).resolve().parent.parent
 BARE_PYTHON = bootstrap.base_python()  # the Python that .venv was made from

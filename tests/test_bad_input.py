@@ -20,8 +20,11 @@ from terminal import wait_until
 from test_brokers_connection import server
 from test_management import Server, cut_off, saying
 
-from labkit import commands, management, tasks
+from labkit import management, tasks
 from labkit.brokers.remote import Remote
+from labkit.clients.producer import Producer
+from labkit.clients.worker import Worker
+from labkit.commands import cli
 from labkit.errors import (
     AccessRefusedError,
     BrokerDownError,
@@ -38,10 +41,8 @@ from labkit.errors import (
 from labkit.lab import Lab
 from labkit.ledger import Kind, Ledger
 from labkit.loads import Load, Loads, Sample
-from labkit.producer import Producer
-from labkit.run import Run
+from labkit.results.run import Run
 from labkit.tasks import Task
-from labkit.worker import Worker
 
 LONG = "x" * 300  # longer than a name may be in AMQP
 WAITING = 3  # tasks that wait in the queue throughout
@@ -263,7 +264,7 @@ def on_the_command_line(*arguments):
     """``labkit`` in this process, which costs less than another one; returns its exit status."""
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
     try:
-        return commands.main(arguments)
+        return cli.main(arguments)
     except SystemExit as usage:
         return usage.code
     finally:
@@ -473,7 +474,7 @@ def test_a_file_that_is_no_run_at_all_is_refused(tmp_path, what):
 
 
 def test_a_line_without_an_end_is_given_up(tmp_path, monkeypatch):
-    monkeypatch.setattr("labkit.saved.LONGEST_LINE", 1000)
+    monkeypatch.setattr("labkit.ledger.saved.LONGEST_LINE", 1000)
     path = tmp_path / "run.jsonl"
     path.write_text('{"run": "' + "x" * 10_000)
     with pytest.raises(SavedRunError):

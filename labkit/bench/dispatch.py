@@ -8,8 +8,8 @@ from statistics import median
 from labkit import tasks
 from labkit.bench.rounds import Figure
 from labkit.brokers import Broker
+from labkit.compare.strategy import Strategy
 from labkit.lab import Lab
-from labkit.strategy import Strategy
 
 Say = Callable[[str], object]
 DOT = 0.1  # seconds, as in the lessons

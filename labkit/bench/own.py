@@ -12,8 +12,8 @@ import pika
 
 from labkit import tasks
 from labkit.bench.rounds import Figure
+from labkit.clients.worker import Worker
 from labkit.ledger import Kind, Ledger
-from labkit.worker import Worker
 
 BATCH = 10  # deliveries that come at once
 

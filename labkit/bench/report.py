@@ -15,7 +15,8 @@ from typing import Any
 import psutil
 
 from labkit import __version__, management
-from labkit.bench import clients, dispatch, liveview, own, scale, startup, throughput
+from labkit.bench import dispatch, liveview, own, scale, startup, throughput
+from labkit.bench import other_clients as clients
 from labkit.bench.rounds import Figure, Ratio
 from labkit.brokers import Broker
 from labkit.errors import LabError, UsageError

@@ -14,10 +14,10 @@ from labkit.bench.rounds import Figure, Took
 from labkit.bench.source import Source
 from labkit.bench.throughput import Ours, drained, queue_on, steady, wait_until
 from labkit.brokers import Broker
+from labkit.clients.worker import Worker
 from labkit.ledger import Kind, Ledger
 from labkit.loads import LoadSampler
-from labkit.run import Run
-from labkit.worker import Worker
+from labkit.results.run import Run
 
 Say = Callable[[str], object]
 OUR_BROKERS = ("node", "compose")  # whose statistics are set to be quick

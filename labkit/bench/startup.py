@@ -13,10 +13,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from labkit import bootstrap
 from labkit.bench.rounds import Figure
 from labkit.brokers import Broker
 from labkit.lab import Lab
+from labkit.setup import bootstrap
 
 Say = Callable[[str], object]
 ASIDE = re.compile(r"\s*(\d+ s$|Port |.* is not free)")  # said while something goes on

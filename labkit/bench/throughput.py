@@ -9,16 +9,16 @@ from uuid import uuid4
 
 import pika
 
-from labkit import leftovers
 from labkit.bench import bare
 from labkit.bench.rounds import Ratio, Took, alternate, clock
 from labkit.bench.source import Source
 from labkit.brokers import Broker, connect
+from labkit.clients.producer import Producer
+from labkit.clients.worker import Worker
 from labkit.errors import WaitTimeoutError
+from labkit.lab import leftovers
 from labkit.ledger import Ledger
-from labkit.producer import Producer
 from labkit.tasks import Task, equal
-from labkit.worker import Worker
 
 GOAL = 0.95  # of the bare loop's throughput
 LOOK = 0.002  # seconds between looks whether all is done

@@ -11,7 +11,8 @@ import re
 import time
 from pathlib import Path
 
-from labkit.brokers import START_TIMEOUT, Broker, Say, config, state
+from labkit.brokers import config, state
+from labkit.brokers.broker import START_TIMEOUT, Broker, Say
 from labkit.brokers.engine import ENGINE_TIMEOUT, docker, last_line
 from labkit.errors import BrokerDownError, BrokerStartError, EngineError, PortTakenError
 

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import psutil
 
-from labkit.brokers import START_TIMEOUT, Broker, Say, config, processes, programs, state
+from labkit.brokers import config, processes, programs, state
+from labkit.brokers.broker import START_TIMEOUT, Broker, Say
 from labkit.errors import BrokerError, BrokerStartError, PortTakenError
 
 VARIABLES = {"amqp": "LABKIT_AMQP_PORT", "management": "LABKIT_MANAGEMENT_PORT"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from urllib.parse import unquote, urlsplit, urlunsplit
 
-from labkit.brokers import START_TIMEOUT, Broker, Say
+from labkit.brokers.broker import START_TIMEOUT, Broker, Say
 from labkit.errors import BrokerDownError, NotOurBrokerError, UsageError
 
 MANAGEMENT_PORT = 15672

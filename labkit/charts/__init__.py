@@ -11,13 +11,13 @@
 Each returns a ``Chart``, which shows itself in a notebook; ``savefig`` writes it to a file.
 """
 
-from labkit.charts.amounts import amounts
-from labkit.charts.bars import loads
+from labkit.charts.amounts_chart import amounts
+from labkit.charts.backlog_chart import backlog
 from labkit.charts.chart import Chart
-from labkit.charts.depth import backlog
-from labkit.charts.gantt import timeline
-from labkit.charts.matrix import survival
-from labkit.charts.strategies import comparison
-from labkit.charts.sweep import sweep
+from labkit.charts.comparison_chart import comparison
+from labkit.charts.loads_chart import loads
+from labkit.charts.survival_chart import survival
+from labkit.charts.sweep_chart import sweep
+from labkit.charts.timeline_chart import timeline
 
 __all__ = ["Chart", "amounts", "backlog", "comparison", "loads", "survival", "sweep", "timeline"]

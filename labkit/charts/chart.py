@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 
-from labkit.charts.text import FONT, LARGE, NORMAL, SMALL, fit, height_of, width_of
+from labkit.charts.lettering import FONT, LARGE, NORMAL, SMALL, fit, height_of, width_of
 
 WIDTH = 10.0  # inches
 PAD = 0.22  # inches around everything

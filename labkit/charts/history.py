@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from labkit.charts.shown import Shown
+from labkit.charts.drawable import Shown
 from labkit.ledger import Kind, Ledger, Outcome, Span
 from labkit.tasks import Task
 from labkit.words import called, listed, natural, plural, seconds, some

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from contextlib import suppress
 
-from labkit.exercises import Exercise, Wrong, attempt
+from labkit.exercises.exercise import Exercise, Wrong, attempt
 
 _JOBS = (
     {"job_id": "1", "operation": "send-email", "payload": {"user_id": 7}},

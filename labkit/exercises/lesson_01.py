@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 
-from labkit.exercises import Exercise, Wrong, attempt
+from labkit.exercises.exercise import Exercise, Wrong, attempt
 
 RECEIVE_TIMEOUT = 5.0  # seconds that messages may take to arrive; they take some milliseconds
 

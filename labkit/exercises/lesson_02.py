@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 
-from labkit.exercises import Exercise, Wrong, attempt
+from labkit.exercises.exercise import Exercise, Wrong, attempt
 
 RUN_TIMEOUT = 30.0  # seconds that the check's own run on the broker may take; it takes about one
 SECONDS_PER_DOT = 0.05

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from labkit.exercises import Exercise, NotAttempted, Wrong, attempt
+from labkit.exercises.exercise import Exercise, NotAttempted, Wrong, attempt
 
 if TYPE_CHECKING:
     from labkit.lab import Lab

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from secrets import token_hex
 
-from labkit.exercises import Exercise, Wrong, attempt
+from labkit.exercises.exercise import Exercise, Wrong, attempt
 from labkit.lab import PATIENCE, Lab
 
 PUBLISH_TIMEOUT = 20.0  # seconds that a learner's function may take to publish a few messages
@@ -74,7 +74,7 @@ _ORDERS = [f"order {number}".encode() for number in range(1, 21)]
 
 
 def _check_keep(keep: Callable) -> str:
-    from labkit import survival
+    from labkit.lab import survival
 
     with _bench() as lab:
         queue = lab.queue("orders")

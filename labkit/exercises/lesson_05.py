@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 
 from labkit import tasks
-from labkit.exercises import Exercise, Wrong, attempt
+from labkit.exercises.exercise import Exercise, Wrong, attempt
 
 RECEIVE_TIMEOUT = 5.0  # seconds that messages may take to arrive; they take some milliseconds
 QUIET = 0.3  # seconds without a delivery after which no more is expected
@@ -135,8 +135,8 @@ def _check_prefetch(prefetch: int) -> str:
 
 def _measure(prefetch: int) -> tuple[float, float]:
     """The throughput of tiny tasks, and the makespan of uneven ones as a multiple of the best possible."""
+    from labkit.compare.strategy import Strategy
     from labkit.lab import Lab
-    from labkit.strategy import Strategy
 
     one = Strategy(prefetch=prefetch or None, confirms=False)
     with Lab("05-exercise", progress=False, say=lambda text: None) as lab:

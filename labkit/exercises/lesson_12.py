@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 
-from labkit.exercises import Exercise, NotAttempted, Wrong, attempt
+from labkit.exercises.exercise import Exercise, NotAttempted, Wrong, attempt
 
 RECEIVE_TIMEOUT = 10.0  # seconds that messages may take to arrive; they take some milliseconds
 

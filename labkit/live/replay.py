@@ -8,12 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from labkit.errors import UsageError
+from labkit.live import captions as words
 from labkit.live import scene as scenes
 from labkit.live import screen as screens
-from labkit.live import words
-from labkit.live.state import Seat, State
+from labkit.live.moment import Seat, State
 from labkit.live.watch import FPS, TERMINAL_FPS
-from labkit.run import Run
+from labkit.results.run import Run
 
 SLOWEST, FASTEST = 0.5, 10.0
 SPEEDS = (0.5, 1.0, 2.0, 5.0, 10.0)
@@ -46,12 +46,12 @@ class Replay:
         self._thread.start()
 
     def _make_screen(self):
-        from labkit.lesson import in_notebook
+        from labkit.notebook import in_notebook
 
         if not in_notebook():
             return screens.Terminal()
         try:
-            from labkit.live.controls import Controls
+            from labkit.live.buttons import Controls
 
             controls = Controls(self)
             self.on_draw = controls.show

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from itertools import islice
 
-from labkit.live.state import DEAD_LETTERED, FINISHED, LOST, SETTLED, UNROUTABLE, WAITING, Seat, State
-from labkit.live.words import MOST, STATES, Pace, sentence, short, strangers, sum_of
+from labkit.live.captions import MOST, STATES, Pace, sentence, short, strangers, sum_of
+from labkit.live.moment import DEAD_LETTERED, FINISHED, LOST, SETTLED, UNROUTABLE, WAITING, Seat, State
 from labkit.loads import Load, Sample
 
 WIDTH = 900  # units of the drawing; it scales to the room there is

@@ -11,9 +11,9 @@ import json
 import sys
 from pathlib import Path
 
-from labkit.lesson import in_notebook
 from labkit.live.scene import WIDTH
 from labkit.live.still import picture
+from labkit.notebook import in_notebook
 
 HERE = Path(__file__).parent
 _widget_class = None

@@ -8,10 +8,10 @@ import time
 from labkit.errors import UsageError
 from labkit.lab import Lab
 from labkit.ledger import Ledger
+from labkit.live import captions as words
 from labkit.live import scene as scenes
 from labkit.live import screen as screens
-from labkit.live import words
-from labkit.live.state import Seat, State
+from labkit.live.moment import Seat, State
 from labkit.loads import Sample
 
 FPS = 12  # looks a second; 10 are promised, and each costs about a thousandth of a second

@@ -5,8 +5,8 @@ opens them as a page of their own). ``Playground`` does the same from code, and 
 wrong in a comparison.
 """
 
-from labkit.playground.experiment import Playground
 from labkit.playground.happen import Happening, happen
+from labkit.playground.playground import Playground
 from labkit.playground.settings import Settings
 
 __all__ = ["Happening", "Playground", "Settings", "happen", "show"]

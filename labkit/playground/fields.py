@@ -6,9 +6,9 @@ import html
 
 import ipywidgets
 
+from labkit.clients.worker import ACKS
+from labkit.compare.strategy import TYPES, Strategy
 from labkit.errors import UsageError
-from labkit.strategy import TYPES, Strategy
-from labkit.worker import ACKS
 
 ORDERS = {"workers first": False, "tasks first": True}
 

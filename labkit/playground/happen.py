@@ -7,9 +7,9 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from labkit.clients.worker import Worker
 from labkit.errors import LabError, UsageError
 from labkit.lab import Lab
-from labkit.worker import Worker
 
 POLL = 0.02  # seconds between two looks at the clock
 LONGEST = 3600.0  # seconds after which a happening may be due

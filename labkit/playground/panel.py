@@ -12,11 +12,11 @@ from labkit import charts
 from labkit.errors import LabError
 from labkit.ledger import Ledger
 from labkit.live import screen
-from labkit.live.controls import Controls as ReplayControls
+from labkit.live.buttons import Controls as ReplayControls
+from labkit.live.moment import State
 from labkit.live.scene import Layout
-from labkit.live.state import State
-from labkit.playground.controls import Controls, choice
-from labkit.playground.experiment import Playground
+from labkit.playground.knobs import Controls, choice
+from labkit.playground.playground import Playground
 
 STYLE = Path(__file__).with_name("panel.css")
 PAUSE, GO_ON = "❚❚ Pause", "▶ Go on"

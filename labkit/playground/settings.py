@@ -8,10 +8,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
-from labkit import schedule
+from labkit.compare import Strategy, schedule
 from labkit.errors import SavedRunError, UsageError
 from labkit.playground.happen import Happening
-from labkit.strategy import Strategy
 from labkit.tasks import WORKLOADS, Task
 
 MOST_WORKERS = 64
@@ -123,7 +122,7 @@ class Settings:
             "from labkit import charts, live, tasks",
             "from labkit.lab import Lab",
             *(["from labkit.playground import happen"] if events else []),
-            "from labkit.strategy import Strategy",
+            "from labkit.compare import Strategy",
             "",
             f'lab = Lab("playground", seconds_per_dot={self.seconds_per_dot:g})',
             f"workload = tasks.{self.workload}({arguments})",

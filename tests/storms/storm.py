@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from random import Random
 
 from labkit import tasks
+from labkit.clients.worker import Worker
 from labkit.errors import LabError
 from labkit.lab import Lab
-from labkit.worker import Worker
 
 SETTLED = 4.0  # seconds that a quorum queue's declaration takes to be safe from a SIGKILL
 DOT = 0.01  # seconds

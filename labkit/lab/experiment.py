@@ -1,0 +1,214 @@
+"""One experiment at the bench: who takes part in it, when it is over, and what was lost."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from typing import TYPE_CHECKING
+
+import pika
+from tqdm.auto import tqdm
+
+from labkit.clients.producer import Producer
+from labkit.clients.relay import Relay
+from labkit.clients.worker import Worker
+from labkit.errors import LabError, QueueMissingError, WaitTimeoutError
+from labkit.ledger import Kind, Ledger, Outcome
+from labkit.loads import LoadSampler
+
+if TYPE_CHECKING:
+    from labkit.lab.lab import Lab
+
+POLL = 0.02  # seconds between two looks at the ledger
+QUIET = 0.5  # seconds without any change after which nothing more will happen
+REQUEUE_LIMIT = 2.0  # seconds the broker gets to put back what a lost worker had
+GRACE = 1.0  # seconds in which workers may finish their task when everything is cleared away
+
+
+class Bar(tqdm):
+    """A progress bar without a thread of its own that watches it."""
+
+    monitor_interval = 0
+
+
+class Experiment:
+    """A fresh ledger, and nobody at work yet; ``lab`` is the bench, which has the connections to the broker."""
+
+    def __init__(self, lab: Lab) -> None:
+        self._lab = lab
+        self.ledger = Ledger()
+        self.workers: list[Worker] = []  # the dead ones too
+        self.producers: list[Producer] = []
+        self.queues: list[str] = []  # in use
+        self.sampler: LoadSampler | None = None
+        self._relays: dict[float, Relay] = {}  # by their delay in seconds
+
+    # --- who takes part ----------------------------------------------------------------------
+
+    def use(self, queue: str) -> None:
+        """Count this queue's messages, too."""
+        if queue not in self.queues:
+            self.queues.append(queue)
+        if self.sampler is not None:
+            self.sampler.watch(queue)
+
+    def parameters(self, name: str, distance: float) -> pika.ConnectionParameters:
+        """Where a worker connects that is so many seconds away from the broker."""
+        parameters = self._lab.parameters(name)
+        if not distance:
+            return parameters
+        if distance not in self._relays:
+            self._relays[distance] = Relay(parameters, distance)
+        return self._relays[distance].parameters_to(parameters)
+
+    def sample(self) -> None:
+        """Ask the broker for its figures from now on; the workers' channels are still to come."""
+        if self.sampler is None:
+            lab = self._lab
+            self.sampler = LoadSampler(lab.management, self.queues, self.ledger, depth=lab.depth)
+            self.sampler.sample()  # what the queues had counted before, told apart from what comes now
+
+    def start(self, workers: list[Worker], queue: str, timeout: float) -> None:
+        """Start them, one after the other, so that the first is first in the broker's round, too.
+
+        Returns when the broker shows them all; WaitTimeoutError after ``timeout`` seconds, or a worker's error.
+        """
+        lab, deadline = self._lab, time.monotonic() + timeout
+        wanted = lab.depth(queue)[1] + len(workers)
+        self.workers.extend(workers)
+        for worker in workers:
+            worker.start()
+            lab.wait(
+                lambda worker=worker: worker.subscribed.is_set() or worker.error,
+                f"{worker.name} to consume from {queue}",
+                deadline - time.monotonic(),
+            )
+            if worker.error:
+                worker.stop()
+                raise worker.error
+        lab.wait(
+            lambda: lab.depth(queue)[1] >= min(wanted, self._consuming(queue)),
+            f"the broker to show {wanted} consumers on {queue}",
+            deadline - time.monotonic(),
+        )
+        if self.sampler is not None and self.sampler.ident is None:
+            self.sampler.start()
+
+    def _consuming(self, queue: str) -> int:
+        """How many of its workers consume from the queue; one that consumed before may have crashed meanwhile."""
+        return sum(
+            worker.queue == queue and worker.is_alive() and worker.state in ("idle", "working", "paused")
+            for worker in self.workers
+        )
+
+    # --- the end -----------------------------------------------------------------------------
+
+    def wait_until_settled(self, timeout: float, doing: str) -> None:
+        """Wait until nothing more can happen to any task; WaitTimeoutError after ``timeout`` seconds."""
+        deadline, last, since = time.monotonic() + timeout, None, 0.0
+        with Bar(total=1, desc=doing, disable=not self._lab.progress, leave=False, mininterval=0.1) as bar:
+            while True:
+                self._lab.check()
+                for producer in self.producers:
+                    producer.check()
+                counts = self.ledger.counts()
+                left = counts.waiting + counts.in_flight
+                bar.total, bar.n = max(counts.published, 1), counts.published - left
+                bar.update(0)
+                working = self._anyone_at_work(left)
+                if not working and left == 0:
+                    return
+                state = (len(self.ledger), self._ready()) if not working else None
+                now = time.monotonic()
+                if working or state != last:
+                    last, since = state, now
+                elif now - since >= QUIET:
+                    bar.total = None  # or else tqdm leaves the unfinished bar standing
+                    return
+                if now > deadline:
+                    raise WaitTimeoutError(
+                        f"After {timeout:g} s {counts.waiting} tasks wait and {counts.in_flight} are in flight.",
+                        do=self.state(),
+                    )
+                time.sleep(POLL)
+
+    def _anyone_at_work(self, left: int) -> bool:
+        """Whether a producer or a worker still has something to do; ``left`` is how many tasks are not done.
+
+        A paused worker is waited for as long as it may hold one of them. What it holds otherwise was done by another
+        worker, after a lost connection.
+        """
+        return any(producer.is_alive() for producer in self.producers) or any(
+            worker.is_alive()
+            and (
+                left > 0 and (worker.current is not None or worker.buffered > 0)
+                if worker.paused
+                else worker.state in ("connecting", "reconnecting", "working") or worker.buffered > 0
+            )
+            for worker in self.workers
+        )
+
+    def _ready(self) -> int:
+        total = 0
+        for queue in self.queues:
+            with contextlib.suppress(LabError):
+                total += self._lab.depth(queue)[0]
+        return total
+
+    def state(self) -> str:
+        """What each worker does, in words."""
+        states = ", ".join(
+            f"{worker.name} {worker.state}{f' ({worker.error.what})' if worker.error else ''}"
+            for worker in self.workers
+        )
+        return f"Workers: {states or 'none'}."
+
+    def find_lost(self) -> None:
+        """Name the tasks that should wait in a queue and do not."""
+        waiting = self.ledger.task_ids(Outcome.WAITING)
+        if not waiting or not self.queues:
+            return
+        deadline = time.monotonic() + REQUEUE_LIMIT
+        while (short := self._ready() < len(waiting)) and time.monotonic() < deadline:
+            time.sleep(POLL)
+        if short:
+            there = set().union(*(self._browse(queue) for queue in self.queues))
+            for task_id in waiting:
+                if task_id not in there:
+                    self.ledger.record(Kind.LOST, task_id)
+
+    def _browse(self, queue: str) -> set[str | None]:
+        """The ids of what waits in the queue: fetched, and put back as the channel closes."""
+        found = set()
+        with contextlib.suppress(QueueMissingError), self._lab.channel("browse") as channel:
+            while True:
+                method, properties, _ = channel.basic_get(queue)
+                if method is None:
+                    return found
+                found.add(properties.message_id)
+        return found
+
+    def stop(self) -> None:
+        """End everybody who takes part; who is in a long task after ``GRACE`` seconds crashes."""
+        threads = (*self.producers, *self.workers)
+        for thread in threads:
+            thread.stop(timeout=None)
+        deadline = time.monotonic() + GRACE
+        for thread in threads:
+            thread.stop(max(deadline - time.monotonic(), 0.01))
+        for worker in self.workers:
+            if worker.is_alive():  # in a long task, for a queue that is about to go
+                worker.crash()
+                worker.join(GRACE)
+        if self.sampler is not None:
+            self.sampler.stop()
+        for relay in self._relays.values():
+            relay.close()
+
+    def cancel(self) -> None:
+        """Ask those who publish and who count to end, and wait for nobody."""
+        for producer in self.producers:
+            producer.stop(timeout=None)
+        if (sampler := self.sampler) is not None:
+            with contextlib.suppress(WaitTimeoutError):
+                sampler.stop(timeout=0)

@@ -1,0 +1,431 @@
+"""The bench: queues, producers and workers are set up here, run, looked at, and cleared away."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING
+
+import pika
+from pika.exceptions import AMQPError
+
+from labkit import brokers, checks, management
+from labkit.brokers.connection import connect, explain
+from labkit.clients.producer import Producer
+from labkit.clients.worker import Worker
+from labkit.errors import (
+    AccessRefusedError,
+    BrokerDownError,
+    BrokerError,
+    CancelledError,
+    UsageError,
+    WaitTimeoutError,
+)
+from labkit.lab import leftovers
+from labkit.lab.experiment import POLL, Experiment
+from labkit.lab.outage import Watch
+from labkit.ledger import Ledger
+from labkit.loads import Loads, Sample
+from labkit.results.run import Run
+from labkit.tasks import Task
+
+if TYPE_CHECKING:
+    from labkit.compare import Comparison
+    from labkit.compare.strategy import Strategy
+
+CONSUMERS_LIMIT = 15.0  # seconds until the broker must show new workers
+DELETE_LIMIT, DELETE_PAUSE = 15.0, 0.3  # seconds in which a queue must go, and between two attempts
+PATIENCE = 600.0  # seconds that somebody else has for restarting a remote broker
+
+
+_open: dict[str, Lab] = {}  # by lesson: a second Lab of the same name in one kernel replaces the first
+
+
+class Lab:
+    """A bench for one lesson: ``Lab("01")`` finds the broker, starts it, and clears what was left there.
+
+    ``seconds_per_dot`` is how long a task's dot takes; ``progress`` shows bars; ``say`` is told what takes long.
+    Use it as a context manager, or ``close()`` it; leaving Python closes it too.
+    """
+
+    def __init__(
+        self,
+        lesson: str,
+        *,
+        broker: brokers.Broker | None = None,
+        seconds_per_dot: float = 0.1,
+        progress: bool = True,
+        say: Callable[[str], object] = print,
+    ) -> None:
+        if (
+            not isinstance(lesson, str)
+            or not lesson
+            or not lesson.replace("-", "").replace("_", "").isalnum()
+        ):
+            raise UsageError(
+                f"The lesson is named {lesson!r}.", do="Use letters and digits, for example Lab('01')."
+            )
+        checks.text("The name of the lesson", lesson)
+        checks.seconds("seconds_per_dot", seconds_per_dot)
+        checks.function("say", say)
+        if broker is not None and not isinstance(broker, brokers.Broker):
+            raise UsageError(f"broker is {broker!r}.", do="Leave it away: the lab finds it.")
+        if previous := _open.pop(lesson, None):
+            previous.close()
+        self.lesson, self.seconds_per_dot, self.progress = lesson, seconds_per_dot, progress
+        self._say = say
+        self.broker = broker or brokers.find()
+        self.broker.start(say=say)
+        self.management = management.of(self.broker)
+        self._overview = self.management.overview()
+        self._prefix = f"lab.{lesson}.{leftovers.owner()}."
+        self._declared: set[str] = set()
+        self._cancelled = threading.Event()
+        self._experiment = Experiment(self)
+        _open[lesson] = self
+        leftovers.clear(self.management, self._prefix, self._delete)
+
+    def begin(self) -> None:
+        """Start a new experiment: a fresh ledger, no workers, no queues in use. Queues keep what is in them."""
+        self._experiment.stop()
+        self._experiment = Experiment(self)
+
+    @property
+    def ledger(self) -> Ledger:
+        """Of the present experiment."""
+        return self._experiment.ledger
+
+    @property
+    def active(self) -> list[Worker]:
+        """All workers of the present experiment, the dead ones too."""
+        return self._experiment.workers
+
+    # --- where the broker is -----------------------------------------------------------------
+
+    @property
+    def amqp_url(self) -> str:
+        """For ``pika.URLParameters``; it has the password in it, so do not print it."""
+        return self.broker.amqp_url
+
+    @property
+    def version(self) -> tuple[int, ...]:
+        """RabbitMQ's version, for example (4, 0, 5)."""
+        return tuple(
+            int(part) for part in self._overview.rabbitmq_version.split("-")[0].split(".") if part.isdigit()
+        )
+
+    def parameters(self, name: str, **more: object) -> pika.ConnectionParameters:
+        """Connection parameters for pika; ``name`` is shown on the management page."""
+        return self.broker.parameters(name, **more)
+
+    @property
+    def samples(self) -> list[Sample]:
+        """What the broker counted so far in this experiment, oldest first."""
+        sampler = self._experiment.sampler
+        return sampler.samples if sampler is not None else []
+
+    @contextlib.contextmanager
+    def channel(self, name: str = "bench") -> Iterator[pika.adapters.blocking_connection.BlockingChannel]:
+        """A channel on a connection of its own, closed at the end; pika's errors as the lab's."""
+        parameters = self.parameters(f"lab {self.lesson} {name}")
+        connection = connect(parameters)
+        try:
+            yield connection.channel()
+        except AMQPError as error:
+            raise explain(error, parameters) from error
+        finally:
+            with contextlib.suppress(AMQPError):
+                connection.close()
+
+    def name(self, short: str) -> str:
+        """The full name of a queue: nobody else on this broker has it."""
+        checks.text("The name of the queue", short)
+        return short if short.startswith(self._prefix) else self._prefix + short
+
+    # --- setting up --------------------------------------------------------------------------
+
+    def queue(
+        self, name: str, *, durable: bool = True, type: str = "classic", arguments: dict | None = None
+    ) -> str:
+        """Declare a fresh, empty queue and return its full name.
+
+        A queue of this name is deleted first; if this experiment already uses it, the experiment starts over.
+        FeatureRefusedError where RabbitMQ refuses queues that are not durable.
+        https://www.rabbitmq.com/docs/queues
+        """
+        checks.one_of("The queue's type", type, ("classic", "quorum"))
+        if arguments is not None:
+            checks.mapping("arguments", arguments)
+        self.check()
+        full = checks.text("The full name of the queue", self.name(name))
+        if full in self._experiment.queues:
+            self.begin()
+        if type == "quorum":
+            arguments = {"x-queue-type": "quorum", **(arguments or {})}
+        self._delete(full)
+        with self.channel() as channel:
+            channel.queue_declare(full, durable=durable, arguments=arguments)
+        self._declared.add(full)
+        self._experiment.use(full)
+        return full
+
+    def depth(self, queue: str) -> tuple[int, int]:
+        """(ready messages, consumers) of a queue, asked of the queue itself. QueueMissingError if it is gone."""
+        checks.text("The name of the queue", queue)
+        with self.channel() as channel:
+            found = channel.queue_declare(queue, passive=True).method
+            return found.message_count, found.consumer_count
+
+    def workers(
+        self,
+        count: int,
+        queue: str,
+        *,
+        names: Sequence[str] | None = None,
+        speed: float | Sequence[float] = 1.0,
+        priority: int | Sequence[int] | None = None,
+        distance: float = 0.0,
+        loads: bool = True,
+        timeout: float = CONSUMERS_LIMIT,
+        **settings: object,
+    ) -> list[Worker]:
+        """Start workers on a queue; returns them when the *broker* shows that many more consumers.
+
+        They subscribe one after the other, so the first gets the first task. ``speed`` and ``priority`` are one
+        for all or one each. With a ``distance`` in seconds, all that goes between them and the broker takes
+        so long each way. ``loads=False`` does without the broker's figures for this run, which saves about a
+        second at its end and leaves the machine to the workers. ``settings`` are those of ``Worker``.
+        WaitTimeoutError after ``timeout`` seconds; a worker's own error (QueueMissingError,
+        AccessRefusedError, …) if it cannot consume.
+        """
+        checks.whole("The number of workers", count, 1, checks.MOST_WORKERS)
+        checks.text("The name of the queue", queue)
+        checks.seconds("timeout", timeout)
+        speeds = list(speed) if isinstance(speed, Sequence) else [speed] * count
+        first = len(self.active) + 1
+        names = list(names or (f"worker-{number}" for number in range(first, first + count)))
+        priorities = list(priority) if isinstance(priority, Sequence) else [priority] * count
+        if {len(speeds), len(names), len(priorities)} != {count}:
+            raise UsageError(
+                f"{len(speeds)} speeds, {len(names)} names and {len(priorities)} priorities for {count} workers.",
+                do="Give one each.",
+            )
+        if len(set(map(str, names))) < count:
+            raise UsageError(f"Two workers have the same name: {names}.", do="Give each a name of its own.")
+        self.check()
+        self._experiment.use(queue)
+        if loads:
+            self._experiment.sample()
+        settings = {"seconds_per_dot": self.seconds_per_dot, "ledger": self.ledger, **settings}
+        started = [
+            Worker(
+                self._experiment.parameters(name, distance),
+                queue,
+                name=name,
+                speed=pace,
+                priority=first_served,
+                **settings,
+            )
+            for name, pace, first_served in zip(names, speeds, priorities, strict=True)
+        ]
+        self._experiment.start(started, queue, timeout)
+        return started
+
+    def publish(
+        self,
+        queue: str,
+        workload: Iterable[Task],
+        *,
+        wait: bool = True,
+        timeout: float = 60,
+        **settings: object,
+    ) -> Producer:
+        """Publish the workload to the queue; returns when all of it is published, or at once with ``wait=False``.
+
+        ``settings`` are those of ``Producer``. WaitTimeoutError after ``timeout`` seconds.
+        """
+        checks.text("The name of the queue", queue)
+        checks.seconds("timeout", timeout)
+        self.check()
+        self._experiment.use(queue)
+        number = len(self._experiment.producers) + 1
+        name = "producer" if number == 1 else f"producer-{number}"
+        producer = Producer(self.parameters(name), queue, workload, ledger=self.ledger, name=name, **settings)
+        self._experiment.producers.append(producer)
+        producer.start()
+        if wait:
+            producer.wait(timeout)
+            self.check()
+        return producer
+
+    # --- running -----------------------------------------------------------------------------
+
+    def run(
+        self,
+        workload: Iterable[Task],
+        queue: str,
+        *,
+        name: str = "",
+        timeout: float = 60,
+        **settings: object,
+    ) -> Run:
+        """Publish the workload, wait until it is done, and return the run: ``publish`` and ``finish`` in one."""
+        self.publish(queue, workload, wait=False, **settings)
+        return self.finish(name=name, timeout=timeout)
+
+    def compare(
+        self,
+        strategies: Iterable[Strategy],
+        workload: Iterable[Task],
+        workers: int | Sequence[float] = 2,
+        **settings: object,
+    ) -> Comparison:
+        """Run every strategy on the same tasks, in turn; see ``labkit.compare.compare`` for the ``settings``."""
+        from labkit.compare import compare
+
+        return compare(self, strategies, workload, workers, **settings)
+
+    def wait(self, condition: Callable[[], object], what: str, timeout: float = 30) -> None:
+        """Wait until the condition holds; WaitTimeoutError with ``what`` was waited for after ``timeout`` seconds."""
+        checks.function("The condition", condition)
+        deadline = time.monotonic() + timeout
+        while not condition():
+            self.check()
+            if time.monotonic() > deadline:
+                raise WaitTimeoutError(f"Waited {timeout:g} s for this: {what}.", do=self._experiment.state())
+            time.sleep(POLL)
+
+    def finish(self, *, name: str = "", timeout: float = 60) -> Run:
+        """Wait until nothing more can happen to any task, stop the workers, and return the run.
+
+        That is when every task is done, or when the workers that are left have nothing to do. The broker's
+        figures are taken before the workers leave. A task that neither the broker nor a worker has is lost.
+        WaitTimeoutError after ``timeout`` seconds; the workers then go on.
+        """
+        checks.seconds("timeout", timeout)
+        experiment = self._experiment
+        experiment.wait_until_settled(timeout, name or "tasks")
+        run = Run(name or self.lesson, self.ledger, Loads(), self._about())
+        if experiment.sampler is not None:
+            run.loads = experiment.sampler.final()
+            self.check()
+        experiment.stop()
+        if not any(load.delivered for who, load in run.loads.final.items() if who not in self.ledger.workers):
+            experiment.find_lost()
+        self._experiment = Experiment(self)
+        return run
+
+    def _about(self) -> dict:
+        return {
+            "lesson": self.lesson,
+            "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            "broker": self.broker.kind,
+            "rabbitmq": self._overview.rabbitmq_version,
+            "erlang": self._overview.erlang_version,
+            "seconds_per_dot": self.seconds_per_dot,
+            "queues": [queue.removeprefix(self._prefix) for queue in self._experiment.queues],
+            "workers": [
+                {"name": one.name, "ack": one.ack, "prefetch": one.prefetch, "speed": one.speed}
+                for one in self.active
+            ],
+        }
+
+    # --- the broker's life -------------------------------------------------------------------
+
+    def restart_broker(self, timeout: float | None = None) -> float:
+        """Restart the broker gracefully and return the seconds it was away.
+
+        A remote broker is somebody else's to restart: this waits for them. ``timeout`` is in seconds (default:
+        90, and 600 for somebody else); WaitTimeoutError or BrokerStartError then.
+        """
+        return self._down_and_up(self.broker.restart, timeout, "restart it now")
+
+    def kill_broker(self, timeout: float | None = None) -> float:
+        """End the broker with SIGKILL, start it again, and return the seconds it was away.
+
+        For a remote broker and ``timeout`` see ``restart_broker``.
+        """
+
+        def kill_and_start(*, timeout: float, say: Callable) -> None:
+            self.broker.kill(say=say)
+            self.broker.start(timeout=timeout, say=say)
+
+        return self._down_and_up(kill_and_start, timeout, "kill it now (SIGKILL) and start it again")
+
+    def _down_and_up(self, act: Callable, timeout: float | None, what: str) -> float:
+        if timeout is not None:
+            checks.seconds("timeout", timeout)
+        watch = Watch(self.parameters(f"lab {self.lesson} watch"), self.ledger)
+        watch.start()
+        try:
+            if self.broker.can_restart:
+                act(timeout=timeout or brokers.START_TIMEOUT, say=self._say)
+            else:
+                self._say(f"This broker is somebody else's: ask whoever runs it to {what}. Waiting …")
+                self.broker.wait_for_restart(timeout or PATIENCE)
+        finally:
+            watch.stop()
+        return watch.away
+
+    # --- clearing away -----------------------------------------------------------------------
+
+    def cancel(self) -> None:
+        """End what another thread does with this bench: it gets CancelledError, now or with its next step.
+
+        The thread that gets it closes the bench; this one may go on at once.
+        """
+        self._cancelled.set()
+        self._experiment.cancel()
+
+    def check(self) -> None:
+        """CancelledError if another thread has called ``cancel``."""
+        if self._cancelled.is_set():
+            raise CancelledError("This experiment was ended before it was done.")
+
+    def _delete(self, queue: str) -> None:
+        """Delete the queue. After a crash of the broker a quorum queue may refuse it until it has a leader."""
+        deadline = time.monotonic() + DELETE_LIMIT
+        while True:
+            try:
+                with self.channel("clears away") as channel:
+                    channel.queue_delete(queue)
+                return
+            except BrokerError as error:
+                hopeless = isinstance(error, AccessRefusedError | BrokerDownError)
+                if hopeless or time.monotonic() > deadline:
+                    raise
+            time.sleep(DELETE_PAUSE)
+
+    def close(self) -> None:
+        """Stop every worker and producer and delete the queues of this lesson. Harmless when repeated."""
+        if _open.get(self.lesson) is self:
+            del _open[self.lesson]
+        self.begin()
+        self._cancelled.clear()
+        with contextlib.suppress(BrokerError):
+            while self._declared:
+                self._delete(self._declared.pop())
+        self.management.close()
+
+    def __enter__(self) -> Lab:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return (
+            f"Lesson {self.lesson} on RabbitMQ {self._overview.rabbitmq_version} at {self.broker.address()}"
+            f" ({self.broker.kind}); management page {self.broker.management_url}"
+        )
+
+
+@atexit.register
+def _close_all() -> None:
+    for lab in list(_open.values()):
+        with contextlib.suppress(Exception):
+            lab.close()

@@ -1,0 +1,1 @@
+"""What an experiment leaves: runs, and tables of them."""

@@ -1,0 +1,407 @@
+"""The private node: beside any other RabbitMQ, and there again whatever happened to it."""
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import traceback
+from pathlib import Path
+
+import pika
+import psutil
+import pytest
+from conftest import not_to_be_had
+
+from labkit import brokers
+from labkit.brokers import config, processes
+from labkit.brokers.node import Node
+from labkit.brokers.remote import Remote
+from labkit.errors import (
+    BrokerStartError,
+    LabError,
+    PortTakenError,
+    ResourceAlarmError,
+    SetupError,
+    WaitTimeoutError,
+)
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+START = "import sys; from labkit.brokers.node import Node; Node(root=sys.argv[1]).start()"
+
+
+def quiet(_sentence):
+    """For ``say``."""
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    """A checkout of these tests' own."""
+    return tmp_path_factory.mktemp("checkout")
+
+
+@pytest.fixture(scope="module")
+def shared(root):
+    """A node of these tests' own, apart from the one of the checkout."""
+    found = Node(root=root)
+    try:
+        found.require_program()
+    except LabError as error:
+        not_to_be_had(error)
+    yield found
+    found.kill(say=quiet)
+    found.stop(say=quiet)
+
+
+@pytest.fixture
+def node(shared):
+    """The same node, running whatever the test before has done to it."""
+    shared.start(say=quiet)
+    return shared
+
+
+def known(node):
+    return json.loads((node.directory / "state.json").read_text(encoding="utf-8"))
+
+
+def started_elsewhere(root, **more):
+    """A process that starts the node of ``root``, in a session of its own as in a terminal."""
+    return subprocess.Popen(
+        [sys.executable, "-c", START, str(root)], cwd=CHECKOUT, start_new_session=True, text=True, **more
+    )
+
+
+def wait_until(condition, what, timeout=60):
+    deadline = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < deadline, f"waited {timeout} s for {what}"
+        time.sleep(0.02)
+
+
+def keep(node, queue="kept"):
+    """Puts a confirmed, persistent message into a durable queue."""
+    with brokers.connect(node.parameters("test")) as connection:
+        channel = connection.channel()
+        channel.queue_declare(queue, durable=True)
+        channel.queue_purge(queue)
+        channel.confirm_delivery()
+        channel.basic_publish("", queue, b"a task", pika.BasicProperties(delivery_mode=2))
+
+
+def kept(node, queue="kept"):
+    with brokers.connect(node.parameters("test")) as connection:
+        return connection.channel().queue_declare(queue, passive=True).method.message_count
+
+
+def test_it_listens_on_loopback_alone_with_epmd_and_distribution(node):
+    belongs = [processes.alive(known(node)[name]) for name in ("broker", "epmd")]
+    listening = {
+        (entry.laddr.ip, entry.laddr.port)
+        for process in belongs
+        for entry in process.net_connections(kind="inet")
+        if entry.status == psutil.CONN_LISTEN
+    }
+    assert {address for address, _ in listening} <= {"127.0.0.1", "::1"}
+    assert {port for _, port in listening} == set(known(node)["ports"].values())
+
+
+def test_the_status_says_what_it_is(node):
+    status = node.status()
+    assert (status.kind, status.running, status.amqp) == ("node", True, node.address())
+    assert status.rabbitmq_version == node.require_program().version_text
+    assert int(status.erlang_version.split(".")[0]) >= 23
+    assert 0 < status.uptime < 600
+
+
+def test_every_file_is_under_labkit(node, root, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    node.kill(say=quiet)
+    node.start(say=quiet)
+    assert list(tmp_path.iterdir()) == []
+    assert [entry.name for entry in root.iterdir()] == [".labkit"]
+    opened = processes.alive(known(node)["broker"]).open_files()
+    written = [Path(file.path) for file in opened if getattr(file, "mode", "") != "r"]  # Linux knows the mode
+    assert written
+    assert not [path for path in written if not path.is_relative_to(root / ".labkit")]
+
+
+def test_it_is_configured_for_fresh_figures_and_transient_queues(node):
+    assert "{rabbit,collect_statistics_interval,1000}" in node.ctl(
+        "eval",
+        "[{rabbit,collect_statistics_interval,V} || {ok,V} <- "
+        "[application:get_env(rabbit,collect_statistics_interval)]].",
+    ).replace(" ", "").replace("\n", "")
+    with brokers.connect(node.parameters("test")) as connection:
+        channel = connection.channel()
+        channel.queue_declare("for a moment", durable=False)
+        channel.queue_delete("for a moment")
+
+
+def test_a_second_start_changes_nothing(node):
+    before = known(node)
+    began = time.monotonic()
+    Node(root=node.directory.parents[1]).start(say=quiet)
+    assert time.monotonic() - began < 3
+    assert known(node) == before
+
+
+def test_a_restart_keeps_ports_and_messages(node):
+    keep(node)
+    before = known(node)
+    node.restart(say=quiet)
+    assert known(node)["ports"] == before["ports"]
+    assert known(node)["broker"] != before["broker"]
+    assert kept(node) == 1
+
+
+def test_a_kill_is_no_goodbye_and_the_next_start_brings_everything_back(node):
+    keep(node)
+    before = known(node)
+    began = time.monotonic()
+    node.kill(say=quiet)
+    assert time.monotonic() - began < 5
+    assert not node.running()
+    assert node.in_use(), "find() has to return to it, not to another kind of broker"
+    node.kill(say=quiet)  # a second time does no harm
+    node.start(say=quiet)
+    assert known(node)["ports"] == before["ports"]
+    assert kept(node) == 1
+
+
+def test_its_ports_are_its_own_while_it_is_away(node, tmp_path):
+    before = known(node)["ports"]
+    node.kill(say=quiet)
+    other = Node(root=tmp_path)
+    try:
+        other.start(say=quiet)
+        assert known(other)["ports"].items().isdisjoint(before.items())
+        assert not config.unclaimed("amqp", before["amqp"]), "nor does a container take them"
+        node.start(say=quiet)
+        assert known(node)["ports"] == before
+    finally:
+        other.throw_away(say=quiet)
+    node.kill(say=quiet)
+    node.stop(say=quiet)
+    assert config.unclaimed("amqp", before["amqp"]), "a stop gives them free"
+
+
+def test_somebody_elses_restart_is_waited_for(node):
+    remote = Remote(node.amqp_url)
+    other = threading.Thread(target=node.restart, kwargs={"say": quiet})
+    held = brokers.connect(remote.parameters("test"))
+    other.start()
+    remote.wait_for_restart(timeout=90)
+    with pytest.raises(pika.exceptions.AMQPError):
+        held.channel()
+    brokers.connect(remote.parameters("test")).close()
+    other.join()
+
+
+def test_a_restart_that_never_comes_is_said_so(node):
+    with pytest.raises(WaitTimeoutError, match="was not restarted within 1 s"):
+        node.wait_for_restart(timeout=1)
+
+
+def test_low_disk_space_is_said_instead_of_hanging(node):
+    node.ctl("set_disk_free_limit", "900000GB")
+    try:
+        began = time.monotonic()
+        with pytest.raises(ResourceAlarmError, match="disk or its memory runs low"):
+            # The broker looks at its disk now and then, not at once.
+            while time.monotonic() < began + 60:
+                node.wait_ready(5)
+        with pytest.raises(ResourceAlarmError):
+            node.start(say=quiet)
+    finally:
+        node.ctl("set_disk_free_limit", str(config.DISK_FREE_LIMIT))
+    wait_until(lambda: _accepts(node), "the end of the alarm")
+
+
+def _accepts(node):
+    with contextlib.suppress(ResourceAlarmError):
+        node.wait_ready(5)
+        return True
+    return False
+
+
+def test_it_outlives_the_process_that_started_it(node, root):
+    node.kill(say=quiet)
+    starter = started_elsewhere(root, stdout=subprocess.PIPE)
+    wait_until(node.running, "the node")
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(starter.pid, signal.SIGKILL)  # the starter and all that is in its session
+    starter.communicate(timeout=30)
+    assert node.running()
+    node.wait_ready(30)
+
+
+def test_two_processes_that_start_it_at_once_get_the_same_one(node, root):
+    node.kill(say=quiet)
+    pair = [started_elsewhere(root, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) for _ in range(2)]
+    said = [process.communicate(timeout=150)[0] for process in pair]
+    assert [process.returncode for process in pair] == [0, 0], said
+    assert sorted("Starting" in text for text in said) == [False, True]
+    assert node.running()
+
+
+def test_ctrl_c_while_it_starts_leaves_nothing_behind(node, root):
+    node.kill(say=quiet)
+    starter = started_elsewhere(root, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    wait_until(lambda: processes.alive(known(node).get("broker")), "the process")
+    broker = processes.alive(known(node)["broker"])
+    starter.send_signal(signal.SIGINT)
+    starter.communicate(timeout=60)
+    wait_until(lambda: not broker.is_running() or broker.status() == psutil.STATUS_ZOMBIE, "its end")
+    assert not node.running()
+    assert not node.in_use()
+    assert not list(processes.with_environment(("epmd", "beam"), "RABBITMQ_PID_FILE", _pid_file(node)))
+
+
+def _pid_file(node):
+    return str(node.directory / "pid")
+
+
+def test_a_number_that_another_process_has_now_is_not_taken_for_the_broker(node):
+    port = socket.create_server(("127.0.0.1", 0))
+    node.kill(say=quiet)
+    other = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    stale = known(node) | {
+        "broker": {"pid": other.pid, "created": 1.0},
+        "epmd": {"pid": other.pid, "created": 1},
+    }
+    (node.directory / "state.json").write_text(json.dumps(stale), encoding="utf-8")
+    try:
+        assert not node.running()
+        node.stop(say=quiet)
+        node.start(say=quiet)
+        assert other.poll() is None
+        assert known(node)["broker"]["pid"] != other.pid
+    finally:
+        port.close()
+        other.communicate(b"\n")
+
+
+@pytest.mark.parametrize("text", ['{"ports": {"amqp": 56', "", "[]", '{"ports": 7, "broker": "?"}'])
+def test_a_half_written_state_is_not_believed(tmp_path, text):
+    node = Node(root=tmp_path)
+    node.directory.mkdir()
+    (node.directory / "state.json").write_text(text, encoding="utf-8")
+    assert not node.running()
+    assert not node.in_use()
+    assert node.address() == "127.0.0.1:5672"
+
+
+def test_a_node_whose_state_was_lost_is_ended_and_started_again(node):
+    keep(node)
+    lost = processes.alive(known(node)["broker"])
+    (node.directory / "state.json").write_text('{"ports": {"amqp', encoding="utf-8")
+    assert not node.running()
+    node.start(say=quiet)
+    assert not lost.is_running() or lost.status() == psutil.STATUS_ZOMBIE
+    assert kept(node) == 1
+
+
+def test_a_copied_checkout_does_not_take_the_originals_broker_for_its_own(node, tmp_path):
+    copy = Node(root=tmp_path)
+    copy.directory.mkdir()
+    text = (node.directory / "state.json").read_text(encoding="utf-8")
+    (copy.directory / "state.json").write_text(text, encoding="utf-8")
+    assert not copy.running()
+    copy.stop(say=quiet)
+    assert node.running()
+
+
+def test_taken_ports_are_left_to_their_owner_and_the_choice_is_kept(node):
+    node.kill(say=quiet)
+    before = known(node)["ports"]
+    said = []
+    with socket.create_server(("127.0.0.1", before["amqp"])):
+        node.start(say=said.append)
+        moved = known(node)["ports"]
+        assert moved["amqp"] != before["amqp"]
+        assert any(f"Port {before['amqp']} is not free" in sentence for sentence in said)
+    node.kill(say=quiet)
+    node.start(say=quiet)
+    assert known(node)["ports"] == moved
+
+
+def test_a_port_that_was_asked_for_and_is_taken_is_refused(tmp_path, monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        monkeypatch.setenv("LABKIT_AMQP_PORT", str(port))
+        node = Node(root=tmp_path)
+        with pytest.raises(PortTakenError, match=f"Port {port} of LABKIT_AMQP_PORT is taken"):
+            node.start(say=quiet)
+    monkeypatch.setenv("LABKIT_AMQP_PORT", "amqp")
+    with pytest.raises(PortTakenError, match="LABKIT_AMQP_PORT is not a port"):
+        node.start(say=quiet)
+
+
+def test_a_boot_that_fails_shows_what_rabbitmq_said(tmp_path, monkeypatch):
+    monkeypatch.setattr(config, "FRESH_STATISTICS", "no_such_setting = 1\n")
+    node = Node(root=tmp_path)
+    with pytest.raises(BrokerStartError, match="(?s)ended while it was starting.*set no_such_setting"):
+        node.start(say=quiet)
+    assert not node.running()
+    assert not node.in_use()
+    assert not list(processes.with_environment(("epmd", "beam"), "RABBITMQ_PID_FILE", _pid_file(node)))
+
+
+def test_a_directory_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").write_text("in the way", encoding="utf-8")
+    with pytest.raises(SetupError, match="cannot write its files in"):
+        Node(root=tmp_path / "file")
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() != 0, reason="only root can become somebody else")
+def test_an_ordinary_user_can_run_it_whatever_the_directory_is_called(node):
+    nobody = 65534
+    root = Path(tempfile.gettempdir()) / f"ein lab für {os.getpid()}"
+    root.mkdir()
+    os.chown(root, nobody, nobody)
+    try:
+        # A fork has the modules loaded already: the checkout may be where that user cannot read.
+        child = os.fork()
+        if child == 0:
+            _as_ordinary_user(nobody, root)
+        assert os.waitpid(child, 0)[1] == 0, (root / "went wrong").read_text(encoding="utf-8")
+        assert {entry.stat().st_uid for entry in root.rglob("*")} == {nobody}
+    finally:
+        shutil.rmtree(root)
+
+
+def _as_ordinary_user(user, root):
+    try:
+        os.chdir(root)
+        os.setgroups([])
+        os.setgid(user)
+        os.setuid(user)
+        os.environ["HOME"] = "/nonexistent"
+        other = Node(root=root)
+        other.start(say=quiet)
+        assert other.running()
+        other.stop(say=quiet)
+        assert not other.running()
+        os._exit(0)
+    except BaseException:
+        (root / "went wrong").write_text(traceback.format_exc(), encoding="utf-8")
+        os._exit(1)
+
+
+def test_a_stop_says_goodbye_to_the_clients_and_leaves_no_process(node):
+    before = known(node)
+    held = brokers.connect(node.parameters("test"))
+    node.stop(say=quiet)
+    assert not node.running()
+    assert not node.in_use()
+    assert not processes.alive(before["epmd"])
+    with pytest.raises(pika.exceptions.ConnectionClosedByBroker, match="320"):
+        held.process_data_events(time_limit=10)
+    node.stop(say=quiet)  # a second time does no harm
+    assert known(node)["ports"] == before["ports"]

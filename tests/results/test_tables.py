@@ -1,0 +1,110 @@
+"""The table of a run says who had which task and what became of it."""
+
+import pytest
+
+from labkit import tasks
+from labkit.ledger import Kind, Ledger
+from labkit.results import tables
+
+
+@pytest.fixture
+def ledger():
+    """Ada and Ben had two tasks of four each; Ben crashed in his first."""
+    made = Ledger()
+    workload = tasks.equal(4)
+    made.add(workload)
+    made.ids = [task.id for task in workload]
+    for task_id in made.ids:
+        made.record(Kind.PUBLISHED, task_id)
+    return made
+
+
+def connect(ledger, note):
+    for name in ("Ada", "Ben"):
+        ledger.record(Kind.CONNECTED, worker=name, note=note)
+
+
+def deliver(ledger, *numbers, to, again=False):
+    for number in numbers:
+        ledger.record(Kind.REDELIVERED if again else Kind.DELIVERED, ledger.ids[number - 1], to)
+
+
+def do(ledger, *numbers, by, acknowledge=True):
+    for number in numbers:
+        ledger.record(Kind.STARTED, ledger.ids[number - 1], by)
+        ledger.record(Kind.FINISHED, ledger.ids[number - 1], by)
+        if acknowledge:
+            ledger.record(Kind.ACKNOWLEDGED, ledger.ids[number - 1], by)
+
+
+def rows(ledger):
+    return {
+        name: [(cell.label, cell.fate) for cell in cells]
+        for name, cells in tables.who_had_what(ledger).rows.items()
+    }
+
+
+def test_a_task_that_went_down_with_its_worker_is_marked_lost(ledger):
+    connect(ledger, "automatic")
+    deliver(ledger, 1, 3, to="Ada")
+    deliver(ledger, 2, 4, to="Ben")
+    ledger.record(Kind.CRASHED, worker="Ben")
+    do(ledger, 1, 3, by="Ada")
+    assert rows(ledger) == {
+        "Ada": [("1", "done"), ("3", "done")],
+        "Ben": [("2", "lost"), ("4", "lost")],
+    }
+    assert tables.who_had_what(ledger).text == "4 tasks: 2 done, 2 lost. Lost: 2, 4."
+
+
+def test_a_task_that_went_back_and_was_done_by_another_shows_in_both_rows(ledger):
+    connect(ledger, "manual")
+    deliver(ledger, 1, to="Ada")
+    deliver(ledger, 2, 4, to="Ben")
+    do(ledger, 2, by="Ben", acknowledge=False)
+    ledger.record(Kind.CRASHED, worker="Ben")
+    deliver(ledger, 2, 4, to="Ada", again=True)
+    do(ledger, 1, 2, 4, by="Ada")
+    assert rows(ledger) == {
+        "Ada": [("1", "done"), ("2", "twice"), ("4", "again")],
+        "Ben": [("2", "unheard"), ("4", "back")],
+        "nobody": [("3", "open")],
+    }
+    text = tables.who_had_what(ledger).text
+    assert text == "4 tasks: 3 done, 1 waiting. Done more than once: 2."
+
+
+def test_a_task_acknowledged_before_the_work_is_lost_in_a_crash_and_the_others_go_back(ledger):
+    connect(ledger, "manual")
+    deliver(ledger, 1, 2, 3, to="Ben")
+    for number, finishes in ((1, True), (2, False)):
+        ledger.record(Kind.STARTED, ledger.ids[number - 1], "Ben")
+        ledger.record(Kind.ACKNOWLEDGED, ledger.ids[number - 1], "Ben")
+        if finishes:
+            ledger.record(Kind.FINISHED, ledger.ids[number - 1], "Ben")
+    ledger.record(Kind.CRASHED, worker="Ben")
+    assert rows(ledger)["Ben"] == [("1", "done"), ("2", "lost"), ("3", "back")]
+
+
+def test_what_a_forgetful_worker_did_went_back_when_it_left(ledger):
+    connect(ledger, "forgotten")
+    deliver(ledger, 1, 2, to="Ben")
+    do(ledger, 1, by="Ben", acknowledge=False)
+    ledger.record(Kind.STOPPED, worker="Ben")
+    assert rows(ledger)["Ben"] == [("1", "unheard"), ("2", "back")]
+
+
+def test_a_task_under_way_is_not_done_yet(ledger):
+    connect(ledger, "manual")
+    deliver(ledger, 1, to="Ada")
+    assert rows(ledger)["Ada"] == [("1", "open")]
+
+
+def test_it_reads_in_a_terminal_and_in_a_notebook(ledger):
+    connect(ledger, "automatic")
+    deliver(ledger, 1, 2, 3, 4, to="<Ada>")
+    do(ledger, 1, 2, 3, 4, by="<Ada>")
+    table = tables.who_had_what(ledger)
+    assert "1✔ 2✔ 3✔ 4✔" in repr(table)
+    assert "&lt;Ada&gt;" in table._repr_html_()
+    assert "<Ada>" not in table._repr_html_()
