@@ -171,7 +171,7 @@ IN_PYTHON = {
     "handlers that are a list": (worker(handlers=[print]), UsageError, "handlers"),
     "a prefetch that is the truth": (worker(prefetch=True), UsageError, "prefetch"),
     "a crash in no task": (worker(crash_in=0), UsageError, "crash_in"),
-    "an event for nobody": (worker(on_event="print"), UsageError, "on_event"),
+    "a listener that is none": (worker(listener="print"), UsageError, "listener"),
     "seconds without a number": (worker(seconds_per_dot=math.nan), UsageError, "seconds_per_dot"),
     # Saving.
     "a run saved where there is no directory": (

@@ -3,34 +3,80 @@
 from __future__ import annotations
 
 import contextlib
-import socket
+import copy
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import NamedTuple
 
 import pika
-from pika.exceptions import AMQPError
+from pika.channel import Channel
+from pika.frame import Method
+from pika.spec import Basic, BasicProperties
 
 from labkit import checks
-from labkit.brokers.connection import connect, explain
-from labkit.errors import LabError, TaskError
+from labkit.clients.link import Link
+from labkit.clients.listener import Listener
+from labkit.clients.stretch import Stretch
+from labkit.errors import LabError, TaskError, UsageError
 from labkit.ledger import Kind, Ledger
-from labkit.tasks import TEXT
+from labkit.tasks import TEXT, Task
 from labkit.tasks.handlers import HANDLERS, parse, perform
 
 ACKS = ("automatic", "manual", "forgotten")
-ON_ERROR = ("reject", "requeue", "acknowledge")
-FIRST_DELAY, LAST_DELAY = 0.2, 2.0  # seconds between attempts to reconnect: doubling from one to the other
-CLOSE_LIMIT = 1.0  # seconds the broker gets to say goodbye before the connection is cut
-IDLE_LIMIT = 5.0  # seconds between looks at the clock while nothing arrives
+ON_ERROR = ("reject", "requeue", "acknowledge", "dead-letter")
+AT_A_TIME = 100  # tasks that take no time, done before the connection is served again
 # Plain numbers for what is recorded of every task: an Enum's attributes are slow.
 DELIVERED, REDELIVERED, STARTED = int(Kind.DELIVERED), int(Kind.REDELIVERED), int(Kind.STARTED)
 FINISHED, ACKNOWLEDGED = int(Kind.FINISHED), int(Kind.ACKNOWLEDGED)
 JUST_DOTS = HANDLERS["dots"]  # it computes nothing
+VERDICTS = {
+    Kind.ACKNOWLEDGED: "acknowledged",
+    Kind.REQUEUED: "requeued",
+    Kind.REJECTED: "rejected",
+    Kind.DEAD_LETTERED: "dead-lettered",
+}
 
 
-class Worker(threading.Thread):
+class State(str, Enum):
+    """What a worker does at this moment."""
+
+    CONNECTING = "connecting"
+    IDLE = "idle"
+    WORKING = "working"
+    PAUSED = "paused"
+    RECONNECTING = "reconnecting"
+    CRASHED = "crashed"
+    STOPPED = "stopped"
+
+    __str__ = str.__str__
+
+
+@dataclass(frozen=True)
+class CrashPlan:
+    """Crash by itself in the n-th task: in the "middle" of the work, or "after" it, before the acknowledgement."""
+
+    task: int
+    when: str = "middle"
+
+    def __post_init__(self) -> None:
+        checks.whole("crash_in", self.task, 1, 2**31 - 1)
+        checks.one_of("crash_when", self.when, ("middle", "after"))
+
+
+class Delivery(NamedTuple):
+    """A message as it was sent to a worker."""
+
+    tag: int
+    task_id: str
+    properties: BasicProperties
+    body: bytes
+    redelivered: bool
+
+
+class Worker(Link):
     """Consumes from ``queue``, does the tasks one after the other, and tells the ``ledger``.
 
     ``parameters``      where to connect (its connection name becomes the worker's name)
@@ -41,13 +87,16 @@ class Worker(threading.Thread):
     ``speed``           2.0 does the work in half the time; may be set while it runs
     ``seconds_per_dot`` seconds of work for a cost of 1 at speed 1
     ``handlers``        what to do for each kind of task
-    ``on_error``        what becomes of a task that cannot be done: "reject", "requeue" or "acknowledge"
+    ``own_thread``      whether handlers run in a thread of their own; else one that computes keeps the
+                        connection waiting, heartbeats included, as in most programs
+    ``on_error``        what becomes of a task that cannot be done: "reject", "requeue", "acknowledge", or
+                        "dead-letter": published to ``dead_letter_queue`` and then acknowledged
     ``dead_letters``    whether the queue has a dead-letter exchange, so that a rejected task goes there
     ``priority``        consumer priority (``x-priority``)
     ``reconnect``       whether to come back after a lost connection
     ``crash_in``        crash by itself in its n-th task: in the "middle" of the work, or "after" the work and
     ``crash_when``      before the acknowledgement
-    ``on_event``        called with (what, task) in this thread: "received", "done", "failed", "reconnecting"
+    ``listener``        told what it does, in this thread
 
     UsageError for a setting that makes no sense.
     https://www.rabbitmq.com/docs/confirms, https://www.rabbitmq.com/docs/consumer-prefetch
@@ -66,54 +115,72 @@ class Worker(threading.Thread):
         speed: float = 1.0,
         seconds_per_dot: float = 0.1,
         handlers: Mapping[str, Callable] = HANDLERS,
+        own_thread: bool = False,
         on_error: str = "reject",
         dead_letters: bool = False,
+        dead_letter_queue: str | None = None,
         priority: int | None = None,
         reconnect: bool = True,
         crash_in: int | None = None,
         crash_when: str = "middle",
-        on_event: Callable[[str, object], None] | None = None,
+        listener: Listener | None = None,
     ) -> None:
-        checks.one_of("ack", ack, ACKS)
-        checks.one_of("ack_when", ack_when, ("after", "before"))
-        checks.one_of("on_error", on_error, ON_ERROR)
-        checks.one_of("crash_when", crash_when, ("middle", "after"))
-        checks.prefetch(prefetch)
-        checks.connection(parameters)
         checks.text("name", name)
-        checks.text("queue", queue)
-        checks.seconds("seconds_per_dot", seconds_per_dot)
-        checks.mapping("handlers", handlers)
-        if priority is not None:
-            checks.whole("priority", priority, -(2**31), 2**31 - 1)
-        if crash_in is not None:
-            checks.whole("crash_in", crash_in, 1, 2**31 - 1)
-        if on_event is not None:
-            checks.function("on_event", on_event)
-        super().__init__(name=name, daemon=True)
-        self.speed = speed
-        self.queue, self.ack, self.ack_when, self.prefetch = queue, ack, ack_when, prefetch
-        self.seconds_per_dot, self.handlers, self.on_error = seconds_per_dot, handlers, on_error
-        self.dead_letters, self.priority, self.reconnect = dead_letters, priority, reconnect
+        super().__init__(parameters, name=name, reconnect=reconnect)
+        self.queue = checks.text("queue", queue)
+        self.ack = checks.one_of("ack", ack, ACKS)
+        self.ack_when = checks.one_of("ack_when", ack_when, ("after", "before"))
+        self.prefetch = checks.prefetch(prefetch)
+        self.seconds_per_dot = checks.seconds("seconds_per_dot", seconds_per_dot)
+        self.handlers = checks.mapping("handlers", handlers)
+        self.on_error = checks.one_of("on_error", on_error, ON_ERROR)
+        if on_error == "dead-letter":
+            checks.text("dead_letter_queue", dead_letter_queue)
+        self.dead_letter_queue, self.dead_letters, self.own_thread = (
+            dead_letter_queue,
+            dead_letters,
+            own_thread,
+        )
+        self.priority = None if priority is None else checks.whole("priority", priority, -(2**31), 2**31 - 1)
+        if listener is not None and not isinstance(listener, Listener):
+            raise UsageError(f"listener is {listener!r}.", do="Use a labkit.clients.listener.Listener.")
+        if ledger is not None and not isinstance(ledger, Ledger):
+            raise UsageError(f"ledger is {ledger!r}.", do="Use a labkit.ledger.Ledger, or leave it out.")
+        self._plan = CrashPlan(2**31 - 1 if crash_in is None else crash_in, crash_when)
         self.ledger = ledger if ledger is not None else Ledger()
-        self.state = "connecting"
         self.current: str | None = None  # the id of the task it works on
-        self.error: LabError | None = None  # why it is not connected
         self.subscribed = threading.Event()  # set once the broker has confirmed its first subscription
-        self._parameters, self._on_event = parameters, on_event
+        self._listener = listener
+        self._plain = (
+            listener is None and handlers.get("dots") is JUST_DOTS
+        )  # nobody asks what text tasks are
         self._label = name  # Thread's own ``name`` is slow, and this is wanted four times a task
-        self._crash_in, self._crash_when, self._begun = crash_in, crash_when, 0
-        self._connection: pika.BlockingConnection | None = None
-        self._channel = None
-        self._socket: socket.socket | None = None
-        self._attached = False  # between CONNECTED and DISCONNECTED in the ledger
-        self._broken: Exception | None = None  # the connection is gone, and why
-        self._buffer: deque = deque()  # delivered, and not yet started
-        self._stopping = self._crashed = self._paused = False
-        self._moment = threading.Lock()  # a task is finished before a crash or not at all
-        self._wake = threading.Event()  # ends a wait while there is no connection
+        self._begun = 0
+        self._task: Delivery | None = None  # the one it works on
+        self._stretch: Stretch | None = None  # the time that takes
+        self._buffer: deque[Delivery] = deque()  # delivered, and not yet started
+        self._parked: dict[
+            int, Delivery
+        ] = {}  # published to the dead-letter queue, by the confirm they wait for
+        self._published, self._refused = 0, False  # there, on this connection; the last one was returned
+        self._consuming = self._attached = self._crashed = self._paused = self._left = False
+        self._moment = threading.Lock()  # a task is finished before a crash or a pause, or not at all
+        self.speed = speed
 
     # --- what others may call ----------------------------------------------------------------
+
+    @property
+    def state(self) -> State:
+        """What it does at this moment."""
+        if self._crashed:
+            return State.CRASHED
+        if self._left:
+            return State.STOPPED
+        if not self._consuming and self.current is None:
+            return State.RECONNECTING if self.connections else State.CONNECTING
+        if self._paused:
+            return State.PAUSED
+        return State.IDLE if self.current is None else State.WORKING
 
     @property
     def speed(self) -> float:
@@ -123,8 +190,7 @@ class Worker(threading.Thread):
     @speed.setter
     def speed(self, speed: float) -> None:
         self._speed = checks.number("speed", speed, above=0)
-        if self.is_alive():
-            self._nudge()
+        self._call(self._look)
 
     @property
     def buffered(self) -> int:
@@ -136,6 +202,11 @@ class Worker(threading.Thread):
         """Whether it is held."""
         return self._paused
 
+    @property
+    def leaving(self) -> bool:
+        """Whether it was told to stop, or crashed."""
+        return self._stopping or self._crashed
+
     def stop(self, timeout: float | None = 10) -> None:
         """Let it finish its task and leave; what else was delivered to it stays unacknowledged.
 
@@ -144,244 +215,281 @@ class Worker(threading.Thread):
         self._stopping = True
         if self._paused:
             self.resume()
-        self._nudge()
-        if timeout is not None and self.is_alive() and self is not threading.current_thread():
-            self.join(timeout)
+        super().stop(timeout)
 
     def crash(self) -> None:
         """Break its TCP connection in the middle of whatever it does; the broker is told nothing."""
         with self._moment:
             self._crashed = True
-            self.ledger.record(Kind.CRASHED, worker=self.name)
-        self.state = "crashed"
+            self.ledger.record(Kind.CRASHED, worker=self._label)
         self.cut()
-        self._nudge()
-
-    def cut(self) -> None:
-        """Break its TCP connection, as a network would; it notices, and comes back."""
-        with contextlib.suppress(OSError, AttributeError):
-            self._socket.shutdown(socket.SHUT_RDWR)
+        self._call(self._end)
 
     def pause(self) -> None:
-        """Hold it where it is; it stays connected, answers heartbeats and is sent tasks as before."""
-        self._paused = True
-        self.ledger.record(Kind.PAUSED, worker=self.name)
-        self._nudge()
+        """Hold it where it is; it stays connected, answers heartbeats and is sent tasks as before.
+
+        No task is started or finished from now on; a handler that computes goes on, but its task stays unfinished.
+        """
+        with self._moment:
+            self._paused = True
+            self.ledger.record(Kind.PAUSED, worker=self._label)
+        self._call(self._look)
 
     def resume(self) -> None:
         """Let it go on."""
-        self._paused = False
-        self.ledger.record(Kind.RESUMED, worker=self.name)
-        self._nudge()
+        with self._moment:
+            self._paused = False
+            self.ledger.record(Kind.RESUMED, worker=self._label)
+        self._call(self._look)
 
-    def _nudge(self) -> None:
-        """Make the thread look at what was asked of it."""
-        self._wake.set()
-        connection = self._connection
-        if connection is not None:
-            with contextlib.suppress(AMQPError):
-                connection.add_callback_threadsafe(lambda: None)
+    # --- the connection ----------------------------------------------------------------------
 
-    # --- the thread --------------------------------------------------------------------------
-
-    def run(self) -> None:
-        delay = FIRST_DELAY
-        try:
-            while not self.leaving:
-                try:
-                    self._connect()
-                    delay = FIRST_DELAY
-                    while not (self._stopping or self._crashed):
-                        self._turn()
-                except (AMQPError, OSError, LabError) as error:
-                    self._disconnected(error)
-                    if not self.reconnect or self.leaving:
-                        break
-                    self._wake.clear()
-                    self._wake.wait(delay)
-                    delay = min(delay * 2, LAST_DELAY)
-        finally:
-            self._leave()
-
-    @property
-    def leaving(self) -> bool:
-        """Whether it was told to stop, or crashed."""
-        return self._stopping or self._crashed
-
-    def _connect(self) -> None:
-        self.state = "connecting"
-        self._broken = None
-        self._buffer.clear()
-        self._connection = connection = connect(self._parameters)
-        self._socket = connection._impl._transport._sock  # to be cut in crash(): pika has no other way
-        self._channel = channel = connection.channel()
+    def _opened(self, channel: Channel) -> None:
+        channel.add_on_cancel_callback(self._cancelled)
         if self.prefetch is not None:
             channel.basic_qos(prefetch_count=self.prefetch)
-        channel.add_on_cancel_callback(self._cancelled)
-        self.ledger.record(Kind.CONNECTED, worker=self.name, note=self.ack)
+        if self.on_error == "dead-letter":
+            self._parked.clear()
+            self._published, self._refused = 0, False
+            channel.add_on_return_callback(self._returned)
+            channel.confirm_delivery(self._confirmed)
+        with self._moment:
+            if self._crashed:
+                return
+            self.ledger.record(Kind.CONNECTED, worker=self._label, note=self.ack)
         self._attached = True
         channel.basic_consume(
             self.queue,
             self._delivered,
             auto_ack=self.ack == "automatic",
-            consumer_tag=self.name,
+            consumer_tag=self._label,
             arguments=None if self.priority is None else {"x-priority": self.priority},
+            callback=self._consumes,
         )
-        self.error = None
-        self.state = "idle"
+
+    def _consumes(self, _: object) -> None:
+        self._consuming = True
+        self._ready()
         self.subscribed.set()
 
-    def _delivered(self, channel, method, properties, body) -> None:
-        """A message has come in: it is started when those before it are done."""
-        task_id = properties.message_id
-        if task_id is None:
-            task_id = self._make_id(method, properties, body)
-        self.ledger.record(REDELIVERED if method.redelivered else DELIVERED, task_id, self._label)
-        self._buffer.append((method.delivery_tag, task_id, properties.content_type, body))
+    def _cancelled(self, _: object) -> None:
+        """The broker ended the subscription, for example because the queue was deleted."""
+        self._give_up(LabError(f"The broker cancelled {self._label}'s subscription to {self.queue}."))
 
-    def _make_id(self, method, properties, body: bytes) -> str:
+    def _lost(self) -> None:
+        self._consuming = False
+        if self._task is None or self._crashed:
+            self._end()  # or else when the task is done: a worker does not know that nobody waits for it
+
+    def _disconnected(self, error: LabError) -> bool:
+        if self._attached:
+            note = type(error.__cause__ or error).__name__
+            self.ledger.record(Kind.DISCONNECTED, worker=self._label, note=note)
+        self._forget()
+        if not self.leaving and self.reconnect and self._listener is not None:
+            self._tell(self._listener.reconnecting, error)
+        return True
+
+    def _forget(self) -> None:
+        """What it held is the queue's again."""
+        self._attached = self._consuming = False
+        self._buffer.clear()
+        self._task = self.current = self._stretch = None
+
+    def _over(self) -> None:
+        self._forget()
+        with self._moment:
+            if not self._crashed:
+                self.ledger.record(Kind.STOPPED, worker=self._label)
+            self._left = True
+
+    def _look(self) -> None:
+        """In the loop: it was paused, resumed, slowed or told to stop."""
+        if self._stretch is not None:
+            self._stretch.go_at(0.0 if self._paused else self._speed)
+        elif self._task is None:
+            self._go_on()
+
+    # --- a task ------------------------------------------------------------------------------
+
+    def _delivered(self, _: Channel, method: Basic.Deliver, properties: BasicProperties, body: bytes) -> None:
+        """A message has come in: it is started when those before it are done."""
+        tag, task_id, again = method.delivery_tag, properties.message_id, method.redelivered
+        if task_id is None:
+            task_id = self._make_id(tag, properties, body)
+        self.ledger.record(REDELIVERED if again else DELIVERED, task_id, self._label, None, tag)
+        self._buffer.append(Delivery(tag, task_id, properties, body, again))
+        if self._task is None:
+            self._go_on()
+
+    def _make_id(self, tag: int, properties: BasicProperties, body: bytes) -> str:
         """A name for a task whose producer gave it none: its job_id, or the delivery's."""
         with contextlib.suppress(TaskError):
             return parse(body, None, properties.content_type).id
-        return f"{self.name}#{method.delivery_tag}"
+        return f"{self._label}#{tag}"
 
-    def _cancelled(self, method) -> None:
-        """The broker ended the subscription, for example because the queue was deleted."""
-        self._broken = LabError(f"The broker cancelled {self.name}'s subscription to {self.queue}.")
+    def _go_on(self) -> None:
+        """In the loop: begin the next task, unless something is in the way."""
+        for _ in range(AT_A_TIME):
+            if self._gone:
+                return self._end()
+            if self.leaving:
+                return self._goodbye()
+            if self._paused or not self._buffer or self._reason is not None:
+                return None
+            if not self._begin(self._buffer.popleft()):
+                return None
+        return self._soon(self._go_on)
 
-    def _turn(self) -> None:
-        """One round of the thread's life: a task, or a wait for one."""
-        if self._broken:
-            raise self._broken
-        if self._paused:
-            self.state = "paused"
-            self._connection.process_data_events(IDLE_LIMIT)
-        elif self._buffer:
-            self._do(*self._buffer.popleft())
-        else:
-            self.state = "idle"
-            self._connection.process_data_events(None)
-
-    def _do(self, tag: int, task_id: str, content_type: str | None, body: bytes) -> None:
-        record, name = self.ledger.record, self._label
-        self.current, self.state = task_id, "working"
-        record(STARTED, task_id, name)
+    def _begin(self, delivery: Delivery) -> bool:
+        """Start a task; whether it is done already, and the next one may follow without a look at the connection."""
+        with self._moment:
+            if self._crashed or self._paused:
+                self._buffer.appendleft(delivery)
+                return False
+            self._task, self.current = delivery, delivery.task_id
+            self.ledger.record(STARTED, delivery.task_id, self._label, None, delivery.tag)
         self._begun += 1
-        doomed = self._begun == self._crash_in and self._crash_when
         if self.ack_when == "before" and self.ack == "manual":
-            self._channel.basic_ack(tag)
-            record(ACKNOWLEDGED, task_id, name)
-        task = result = None
+            self._settle(ACKNOWLEDGED, delivery)
+        body, task = delivery.body, None
         try:
-            if self._only_dots(content_type, body):
-                cost = body.count(b".")
+            if self._plain and delivery.properties.content_type == TEXT and body.isascii():
+                cost: float = body.count(b".")
             else:
-                task = parse(body, task_id, content_type)
-                self._tell("received", task)
+                task = parse(body, delivery.task_id, delivery.properties.content_type)
                 cost = task.cost
-            if cost:
-                self._work(cost * self.seconds_per_dot * (0.5 if doomed == "middle" else 1))
-            if doomed == "middle":
-                self.crash()
-            if task is not None and not self._crashed:
-                result = perform(task, self.handlers)
-        except Exception as error:  # the handlers are the learner's
-            record(Kind.FAILED, task_id, name, str(error))
-            self._tell("failed", error)
-            self._give_up(tag, task_id)
+        except TaskError as error:
+            self._failed(delivery, error)
+            return self._later()
+        if task is not None and self._listener is not None:
+            self._tell(self._listener.received, task, delivery.redelivered)
+        seconds = cost * self.seconds_per_dot * (0.5 if self._doomed("middle") else 1)
+        if seconds:
+            self._stretch = Stretch(self._loop, seconds, self._speed, lambda: self._worked(delivery, task))
+            return False
+        if task is None and self._begun != self._plan.task:
+            self._finish(delivery, None, None)
+            return self._task is None
+        self._worked(delivery, task)
+        return False
+
+    def _doomed(self, when: str) -> bool:
+        """Whether it is to crash in this task, at this point of it."""
+        return self._begun == self._plan.task and self._plan.when == when
+
+    def _worked(self, delivery: Delivery, task: Task | None) -> None:
+        """In the loop: the time that the task costs is over; what there is to compute is computed now."""
+        self._stretch = None
+        if self._doomed("middle"):
+            self.crash()
+        elif task is None:
+            self._finish(delivery, None, None)
+            self._later()
+        elif self.own_thread:
+            loop = self._loop
+            compute = lambda: loop.add_callback_threadsafe(self._performed(delivery, task))  # noqa: E731
+            threading.Thread(target=compute, name=f"{self._label} computes", daemon=True).start()
         else:
-            with self._moment:
-                if self._crashed:
-                    return
-                record(FINISHED, task_id, name)
-            if task is not None:
-                self._tell("done", (task, result))
-            if doomed:
-                self.crash()
-                return
-            if self.ack == "manual" and self.ack_when == "after" and not self._broken:
-                self._channel.basic_ack(tag)
-                record(ACKNOWLEDGED, task_id, name)
-        self.current = None
+            self._performed(delivery, task)()
 
-    def _only_dots(self, content_type: str | None, body: bytes) -> bool:
-        """Whether there is nothing to do but to spend the time: the quick way for the lab's own tasks."""
-        return (
-            content_type == TEXT
-            and self._on_event is None
-            and self.handlers.get("dots") is JUST_DOTS
-            and body.isascii()
-        )
-
-    def _give_up(self, tag: int, task_id: str) -> None:
-        """What is said to the broker of a task that cannot be done."""
-        if self.ack != "manual" or self.ack_when == "before" or self._broken:
-            return
-        if self.on_error == "acknowledge":
-            self._channel.basic_ack(tag)
-            kind = Kind.ACKNOWLEDGED
-        else:
-            self._channel.basic_reject(tag, requeue=self.on_error == "requeue")
-            kind = Kind.DEAD_LETTERED if self.dead_letters else Kind.REJECTED
-            kind = Kind.REQUEUED if self.on_error == "requeue" else kind
-        self.ledger.record(kind, task_id, self.name)
-
-    def _work(self, seconds: float) -> None:
-        """Spend the seconds (at speed 1), while the connection is served: heartbeats and deliveries."""
-        before = time.perf_counter()
-        while seconds > 0 and not self._crashed:
-            speed, paused = self._speed, self._paused
-            self.state = "paused" if paused else "working"
-            self._serve(IDLE_LIMIT if paused else seconds / speed)
-            now = time.perf_counter()
-            if not paused:
-                seconds -= (now - before) * speed
-            before = now
-
-    def _serve(self, seconds: float) -> None:
-        """Wait up to so many seconds; a lost connection is noted, the work goes on."""
-        if self._broken:
-            self._wake.clear()
-            self._wake.wait(seconds)
-            return
+    def _performed(self, delivery: Delivery, task: Task) -> Callable[[], None]:
+        """Have the handler do the task; returns what is to be done in the loop then."""
         try:
-            self._connection.process_data_events(seconds)
-        except (AMQPError, OSError) as error:
-            self._broken = error
+            result = perform(task, self.handlers)
+        except BaseException as error:  # the handlers are the learner's, and may raise SystemExit
+            failure = error
+            return lambda: (self._failed(delivery, failure), self._later())
+        return lambda: (self._finish(delivery, task, result), self._later())
 
-    def _tell(self, what: str, about: object) -> None:
-        if self._on_event is not None:
-            self._on_event(what, about)
+    def _finish(self, delivery: Delivery, task: Task | None, result: object) -> None:
+        """The work is done; a paused worker has that said when it goes on."""
+        with self._moment:
+            if self._crashed:
+                return
+            if self._paused:
+                self._stretch = Stretch(
+                    self._loop, 0.0, 0.0, lambda: self._finish_late(delivery, task, result)
+                )
+                return
+            self.ledger.record(FINISHED, delivery.task_id, self._label, None, delivery.tag)
+        if task is not None and self._listener is not None:
+            self._tell(self._listener.done, task, result)
+        if self._doomed("after"):
+            self.crash()
+            return
+        if self.ack == "manual" and self.ack_when == "after":
+            self._settle(ACKNOWLEDGED, delivery)
+        self._task = self.current = None
 
-    # --- leaving -----------------------------------------------------------------------------
+    def _finish_late(self, delivery: Delivery, task: Task | None, result: object) -> None:
+        self._stretch = None
+        self._finish(delivery, task, result)
+        self._later()
 
-    def _disconnected(self, error: Exception) -> None:
-        self._close()
-        if self._attached:
-            self.ledger.record(Kind.DISCONNECTED, worker=self.name, note=type(error).__name__)
-            self._attached = False
-        self._buffer.clear()
-        self.current = None
-        self.error = error if isinstance(error, LabError) else explain(error, self._parameters)
-        if not self.leaving and self.reconnect:
-            self.state = "reconnecting"
-            self._tell("reconnecting", self.error)
+    def _failed(self, delivery: Delivery, error: BaseException) -> None:
+        """It cannot be done: say so to the broker."""
+        if self._crashed:
+            return
+        self.ledger.record(Kind.FAILED, delivery.task_id, self._label, str(error), delivery.tag)
+        silent = self.ack != "manual" or self.ack_when == "before" or self._gone
+        kind = Kind.ACKNOWLEDGED if silent else self._verdict()
+        if self._listener is not None:
+            self._tell(self._listener.failed, delivery.body, error, "" if silent else VERDICTS[kind])
+        if not silent and self.on_error == "dead-letter":
+            self._dead_letter(delivery)
+        elif not silent:
+            self._settle(kind, delivery)
+        self._task = self.current = None
 
-    def _leave(self) -> None:
-        self._close()
-        self.current = None
-        if not self._crashed:
-            self.ledger.record(Kind.STOPPED, worker=self.name)
-            self.state = "stopped"
+    def _verdict(self) -> Kind:
+        if self.on_error == "acknowledge":
+            return Kind.ACKNOWLEDGED
+        if self.on_error == "requeue":
+            return Kind.REQUEUED
+        dead_letters = self.dead_letters or self.on_error == "dead-letter"
+        return Kind.DEAD_LETTERED if dead_letters else Kind.REJECTED
 
-    def _close(self) -> None:
-        connection, self._connection, self._channel = self._connection, None, None
-        if connection is not None and connection.is_open:
-            # Whatever is still on its way to this worker has to be read before the broker's goodbye.
-            limit = threading.Timer(CLOSE_LIMIT, self.cut)
-            limit.daemon = True
-            limit.start()
-            with contextlib.suppress(AMQPError, OSError):
-                connection.close()
-            limit.cancel()
-        self._socket = None
+    def _settle(self, kind: int, delivery: Delivery) -> None:
+        """Tell the broker what becomes of a delivery, and the ledger that it was told."""
+        channel = self._channel
+        if channel is None or not channel.is_open:
+            return
+        if kind == ACKNOWLEDGED or (kind == Kind.DEAD_LETTERED and self.on_error == "dead-letter"):
+            channel.basic_ack(delivery.tag)
+        else:
+            channel.basic_reject(delivery.tag, requeue=kind == Kind.REQUEUED)
+        self.ledger.record(kind, delivery.task_id, self._label, None, delivery.tag)
+
+    def _later(self) -> bool:
+        """Go on when the connection has been served, unless a task is under way."""
+        if self._task is None:
+            self._soon(self._go_on)
+        return False
+
+    def _tell(self, method: Callable, *about: object) -> None:
+        try:
+            method(*about)
+        except BaseException as error:  # the listener is the learner's
+            self.error = LabError(f"{self._label}'s listener failed: {type(error).__name__}: {error}.")
+            self.error.__cause__ = error
+
+    # --- a queue of its own for what cannot be done --------------------------------------------
+
+    def _dead_letter(self, delivery: Delivery) -> None:
+        """Publish it to the dead-letter queue; it is acknowledged when the broker has confirmed that."""
+        properties = copy.copy(delivery.properties)
+        properties.delivery_mode = pika.DeliveryMode.Persistent.value
+        self._channel.basic_publish("", self.dead_letter_queue, delivery.body, properties, mandatory=True)
+        self._published += 1
+        self._parked[self._published] = delivery
+
+    def _returned(self, *_: object) -> None:
+        """There is no such queue: the broker returns a message before it confirms it."""
+        self._refused = True
+
+    def _confirmed(self, frame: Method) -> None:
+        upto, good = frame.method.delivery_tag, isinstance(frame.method, Basic.Ack) and not self._refused
+        self._refused = False
+        for number in [n for n in self._parked if n == upto or (frame.method.multiple and n < upto)]:
+            self._settle(Kind.DEAD_LETTERED if good else Kind.REQUEUED, self._parked.pop(number))

@@ -74,6 +74,7 @@ class Ledger:
         task_id: str | None = None,
         worker: str | None = None,
         note: str | None = None,
+        delivery: int = 0,
         _clock=time.perf_counter,
     ) -> None:
         """Append one event, now. From any thread; takes well under a microsecond."""

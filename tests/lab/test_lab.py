@@ -9,6 +9,7 @@ from pika.adapters.blocking_connection import BlockingChannel
 from pika.exceptions import ConnectionClosedByBroker
 
 from labkit import tasks
+from labkit.clients.listener import Listener
 from labkit.clients.worker import Worker
 from labkit.errors import CancelledError, QueueMissingError, UsageError, WaitTimeoutError
 from labkit.lab import Lab
@@ -267,9 +268,11 @@ def test_learners_can_add_a_handler_and_it_really_computes(lab):
     results = []
     handlers = {**HANDLERS, "greet": lambda task, fields: results.append(f"hello {fields['name']}")}
     queue = lab.queue("handlers")
-    lab.workers(
-        1, queue, handlers=handlers, on_event=lambda what, about: what == "done" and results.append(about[1])
-    )
+    class Results(Listener):
+        def done(self, task, result):
+            results.append(result)
+
+    lab.workers(1, queue, handlers=handlers, listener=Results())
     with lab.channel() as channel:  # from any other producer: no message id, no content type
         channel.basic_publish("", queue, json.dumps({"task": "greet", "name": "Ada"}).encode())
         channel.basic_publish("", queue, json.dumps({"task": "sum", "start": 1, "end": 10**20}).encode())

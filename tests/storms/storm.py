@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from random import Random
 
 from labkit import tasks
+from labkit.clients.listener import Listener
 from labkit.clients.worker import Worker
 from labkit.errors import LabError
 from labkit.lab import Lab
@@ -31,6 +32,14 @@ EVENTS = {
     "declare": 1,
 }
 OUTAGES = ("restart", "kill")
+
+
+class Effects(Listener):
+    def __init__(self, effects):
+        self._effects = effects
+
+    def done(self, task, result):
+        self._effects.add(task.id)
 
 
 @dataclass
@@ -121,11 +130,7 @@ class Storm:
             one.cut()
 
     def _join(self, lab: Lab, queue: str) -> None:
-        lab.workers(1, queue, ack=self.ack, prefetch=self.prefetch, on_event=self._note, timeout=60)
-
-    def _note(self, what: str, about: object) -> None:
-        if what == "done":
-            self.effects.add(about[0].id)
+        lab.workers(1, queue, ack=self.ack, prefetch=self.prefetch, listener=Effects(self.effects), timeout=60)
 
     @staticmethod
     def _alive(lab: Lab) -> list[Worker]:
