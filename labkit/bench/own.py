@@ -15,8 +15,6 @@ from labkit.bench.rounds import Figure
 from labkit.clients.worker import Worker
 from labkit.ledger import Kind, Ledger
 
-BATCH = 10  # deliveries that come at once
-
 
 def own(count: int = 20_000, repeats: int = 5) -> list[Figure]:
     """Microseconds of processor time a task for manual and automatic acknowledgement, the least of the repeats."""
@@ -39,11 +37,7 @@ def _once(ack: str, count: int) -> float:
         for tag, task in enumerate(tasks.equal(count, 0), 1)
     ]
     began = time.thread_time()
-    for first in range(0, count, BATCH):
-        batch = deliveries[first : first + BATCH]
-        for method, properties, body in batch:
-            worker._delivered(worker._channel, method, properties, body)
-        for _ in batch:
-            worker._turn()
+    for method, properties, body in deliveries:
+        worker._delivered(worker._channel, method, properties, body)
     worker.ledger.counts()
     return (time.thread_time() - began) / count * 1e6

@@ -332,46 +332,48 @@ class Worker(Link):
         """In the loop: begin the next task, unless something is in the way."""
         for _ in range(AT_A_TIME):
             if self._gone:
-                return self._end()
-            if self.leaving:
-                return self._goodbye()
-            if self._paused or not self._buffer or self._reason is not None:
-                return None
-            if not self._begin(self._buffer.popleft()):
-                return None
-        return self._soon(self._go_on)
+                self._end()
+            elif self._stopping or self._crashed:
+                self._goodbye()
+            elif not self._paused and self._buffer and self._reason is None:
+                if self._begin(self._buffer.popleft()):
+                    continue
+            return
+        self._soon(self._go_on)
 
     def _begin(self, delivery: Delivery) -> bool:
         """Start a task; whether it is done already, and the next one may follow without a look at the connection."""
+        tag, task_id, properties, body, again = delivery
+        text = self._plain and properties.content_type == TEXT and body.isascii()
+        at_once = text and b"." not in body and self._begun + 1 != self._plan.task
         with self._moment:
             if self._crashed or self._paused:
                 self._buffer.appendleft(delivery)
                 return False
-            self._task, self.current = delivery, delivery.task_id
-            self.ledger.record(STARTED, delivery.task_id, self._label, None, delivery.tag)
-        self._begun += 1
+            self._begun += 1
+            self.ledger.record(STARTED, task_id, self._label, None, tag)
+            if at_once and self.ack_when == "after":  # the way that a million tasks go
+                self.ledger.record(FINISHED, task_id, self._label, None, tag)
+                if self.ack == "manual":
+                    self._settle(ACKNOWLEDGED, delivery)
+                return True
+            self._task, self.current = delivery, task_id
         if self.ack_when == "before" and self.ack == "manual":
             self._settle(ACKNOWLEDGED, delivery)
-        body, task = delivery.body, None
         try:
-            if self._plain and delivery.properties.content_type == TEXT and body.isascii():
-                cost: float = body.count(b".")
-            else:
-                task = parse(body, delivery.task_id, delivery.properties.content_type)
-                cost = task.cost
+            task = None if text else parse(body, task_id, properties.content_type)
         except TaskError as error:
             self._failed(delivery, error)
             return self._later()
         if task is not None and self._listener is not None:
-            self._tell(self._listener.received, task, delivery.redelivered)
-        seconds = cost * self.seconds_per_dot * (0.5 if self._doomed("middle") else 1)
+            self._tell(self._listener.received, task, again)
+        seconds = (body.count(b".") if task is None else task.cost) * self.seconds_per_dot
+        if self._doomed("middle"):
+            seconds /= 2
         if seconds:
             self._stretch = Stretch(self._loop, seconds, self._speed, lambda: self._worked(delivery, task))
-            return False
-        if task is None and self._begun != self._plan.task:
-            self._finish(delivery, None, None)
-            return self._task is None
-        self._worked(delivery, task)
+        else:
+            self._worked(delivery, task)
         return False
 
     def _doomed(self, when: str) -> bool:
@@ -453,8 +455,8 @@ class Worker(Link):
     def _settle(self, kind: int, delivery: Delivery) -> None:
         """Tell the broker what becomes of a delivery, and the ledger that it was told."""
         channel = self._channel
-        if channel is None or not channel.is_open:
-            return
+        if channel is None or self._reason is not None:
+            return  # the connection is gone, or going
         if kind == ACKNOWLEDGED or (kind == Kind.DEAD_LETTERED and self.on_error == "dead-letter"):
             channel.basic_ack(delivery.tag)
         else:
