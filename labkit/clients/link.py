@@ -159,7 +159,7 @@ class Link(threading.Thread):
         return self._reason
 
     def _connected(self, connection: pika.SelectConnection) -> None:
-        self._socket = connection._transport._sock  # to be cut: pika has no other way
+        self._socket = connection._transport._sock  # type: ignore[attr-defined]  # to be cut: there is no other way
         if self.leaving:
             self._goodbye()
         else:
@@ -222,11 +222,13 @@ class Link(threading.Thread):
         if (loop := self._loop) is not None:
             loop.add_callback_threadsafe(callback)
 
-    def _soon(self, callback: Callable[[], None]) -> None:
-        """Have the loop call this when it has served the connection."""
+    def _soon(self, callback: Callable[[], None], seconds: float = 0.0) -> None:
+        """Have the loop call this when it has served the connection, so many seconds from now."""
         if self._loop is not None:
-            self._loop.call_later(0, callback)
+            self._loop.call_later(seconds, callback)
 
     def _unsent(self) -> int:
         """How many bytes wait to be sent."""
-        return self._connection._get_write_buffer_size() if self._connection is not None else 0
+        if self._connection is None:
+            return 0
+        return self._connection._get_write_buffer_size()  # type: ignore[attr-defined, no-any-return]

@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Iterable
+from typing import Any
 
 import pika
 from pika.channel import Channel
-from pika.frame import Method
 from pika.spec import Basic, BasicProperties
 
 from labkit import checks
@@ -84,7 +84,7 @@ class Producer(Link):
         self._again: deque[int] = deque()  # places of tasks to be published once more
         self._waiting: dict[int, int] = {}  # for a confirm, by its number on this connection: the place
         self._number = 0  # of the last message on this connection
-        self._came_back: set[str] = set()  # ids of messages that no queue took
+        self._came_back: set[str | None] = set()  # ids of messages that no queue took
         self._due = 0.0  # when the next task is to be published, on the clock of perf_counter
         self._timed = False  # a timer will publish
         self._gave_up = False  # after an error that no new attempt can mend
@@ -156,7 +156,8 @@ class Producer(Link):
         """In the loop: publish what may be published now."""
         window = int(self.confirms) or WIDEST
         for _ in range(AT_A_TIME):
-            if self._channel is None or self._timed or len(self._waiting) >= window:
+            channel = self._channel
+            if channel is None or self._timed or len(self._waiting) >= window:
                 return
             place = self._again[0] if self._again else self._next
             if self._stopping or place >= len(self.workload):
@@ -171,18 +172,18 @@ class Producer(Link):
                 self._publish_in(wait)
                 return
             self._due += pause
-            self._send(place, task)
+            self._send(channel, place, task)
         self._publish_in(0)
 
     def _publish_in(self, seconds: float) -> None:
         self._timed = True
-        self._loop.call_later(seconds, self._time_has_come)
+        self._soon(self._time_has_come, seconds)
 
     def _time_has_come(self) -> None:
         self._timed = False
         self._publish()
 
-    def _send(self, place: int, task: Task) -> None:
+    def _send(self, channel: Channel, place: int, task: Task) -> None:
         if self._again:
             self._again.popleft()
         else:
@@ -196,13 +197,13 @@ class Producer(Link):
             self._waiting[self._number] = place
         else:
             self.published += 1
-        self._channel.basic_publish(self.exchange, self.queue, task.body, properties, self.mandatory)
+        channel.basic_publish(self.exchange, self.queue, task.body, properties, self.mandatory)
 
     def _returned(self, _: Channel, __: Basic.Return, properties: BasicProperties, ___: bytes) -> None:
         """No queue takes it: the broker returns a message before it confirms it."""
         self._came_back.add(properties.message_id)
 
-    def _confirmed(self, frame: Method) -> None:
+    def _confirmed(self, frame: Any) -> None:
         """The broker has taken, or refused, a message or all up to it."""
         upto, good = frame.method.delivery_tag, isinstance(frame.method, Basic.Ack)
         numbers = [upto]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Any
 
 from pika.adapters.select_connection import IOLoop
 
@@ -15,7 +16,7 @@ class Stretch:
         self._loop, self._left, self._done = loop, seconds, done
         self._speed = 0.0
         self._since = time.perf_counter()
-        self._timer: object = None
+        self._timer: Any = None
         self.go_at(speed)
 
     def go_at(self, speed: float) -> None:

@@ -2,35 +2,28 @@
 
 from __future__ import annotations
 
-import contextlib
-import copy
+import functools
 import threading
-from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import NamedTuple
 
 import pika
 from pika.channel import Channel
-from pika.frame import Method
-from pika.spec import Basic, BasicProperties
 
 from labkit import checks
-from labkit.clients.link import Link
+from labkit.clients.consumer import ACKNOWLEDGED, REQUEUED, Consumer, Delivery
+from labkit.clients.dead_letters import DeadLetters
 from labkit.clients.listener import Listener
 from labkit.clients.stretch import Stretch
 from labkit.errors import LabError, TaskError, UsageError
 from labkit.ledger import Kind, Ledger
 from labkit.tasks import TEXT, Task
-from labkit.tasks.handlers import HANDLERS, parse, perform
+from labkit.tasks.handlers import HANDLERS, Handler, parse, perform
 
-ACKS = ("automatic", "manual", "forgotten")
 ON_ERROR = ("reject", "requeue", "acknowledge", "dead-letter")
 AT_A_TIME = 100  # tasks that take no time, done before the connection is served again
-# Plain numbers for what is recorded of every task: an Enum's attributes are slow.
-DELIVERED, REDELIVERED, STARTED = int(Kind.DELIVERED), int(Kind.REDELIVERED), int(Kind.STARTED)
-FINISHED, ACKNOWLEDGED = int(Kind.FINISHED), int(Kind.ACKNOWLEDGED)
+STARTED, FINISHED = int(Kind.STARTED), int(Kind.FINISHED)  # an Enum's attributes are slow
 JUST_DOTS = HANDLERS["dots"]  # it computes nothing
 VERDICTS = {
     Kind.ACKNOWLEDGED: "acknowledged",
@@ -66,17 +59,7 @@ class CrashPlan:
         checks.one_of("crash_when", self.when, ("middle", "after"))
 
 
-class Delivery(NamedTuple):
-    """A message as it was sent to a worker."""
-
-    tag: int
-    task_id: str
-    properties: BasicProperties
-    body: bytes
-    redelivered: bool
-
-
-class Worker(Link):
+class Worker(Consumer):
     """Consumes from ``queue``, does the tasks one after the other, and tells the ``ledger``.
 
     ``parameters``      where to connect (its connection name becomes the worker's name)
@@ -114,7 +97,7 @@ class Worker(Link):
         prefetch: int | None = None,
         speed: float = 1.0,
         seconds_per_dot: float = 0.1,
-        handlers: Mapping[str, Callable] = HANDLERS,
+        handlers: Mapping[str, Handler] = HANDLERS,
         own_thread: bool = False,
         on_error: str = "reject",
         dead_letters: bool = False,
@@ -125,45 +108,40 @@ class Worker(Link):
         crash_when: str = "middle",
         listener: Listener | None = None,
     ) -> None:
-        checks.text("name", name)
-        super().__init__(parameters, name=name, reconnect=reconnect)
-        self.queue = checks.text("queue", queue)
-        self.ack = checks.one_of("ack", ack, ACKS)
+        super().__init__(
+            parameters,
+            queue,
+            name=name,
+            ledger=ledger,
+            ack=ack,
+            prefetch=prefetch,
+            priority=priority,
+            reconnect=reconnect,
+        )
         self.ack_when = checks.one_of("ack_when", ack_when, ("after", "before"))
-        self.prefetch = checks.prefetch(prefetch)
         self.seconds_per_dot = checks.seconds("seconds_per_dot", seconds_per_dot)
-        self.handlers = checks.mapping("handlers", handlers)
+        self.handlers: Mapping[str, Handler] = checks.mapping("handlers", handlers)
         self.on_error = checks.one_of("on_error", on_error, ON_ERROR)
         if on_error == "dead-letter":
             checks.text("dead_letter_queue", dead_letter_queue)
+        if listener is not None and not isinstance(listener, Listener):
+            raise UsageError(f"listener is {listener!r}.", do="Use a labkit.clients.listener.Listener.")
         self.dead_letter_queue, self.dead_letters, self.own_thread = (
             dead_letter_queue,
             dead_letters,
             own_thread,
         )
-        self.priority = None if priority is None else checks.whole("priority", priority, -(2**31), 2**31 - 1)
-        if listener is not None and not isinstance(listener, Listener):
-            raise UsageError(f"listener is {listener!r}.", do="Use a labkit.clients.listener.Listener.")
-        if ledger is not None and not isinstance(ledger, Ledger):
-            raise UsageError(f"ledger is {ledger!r}.", do="Use a labkit.ledger.Ledger, or leave it out.")
-        self._plan = CrashPlan(2**31 - 1 if crash_in is None else crash_in, crash_when)
-        self.ledger = ledger if ledger is not None else Ledger()
         self.current: str | None = None  # the id of the task it works on
-        self.subscribed = threading.Event()  # set once the broker has confirmed its first subscription
+        self._plan = CrashPlan(2**31 - 1 if crash_in is None else crash_in, crash_when)
         self._listener = listener
         self._plain = (
             listener is None and handlers.get("dots") is JUST_DOTS
         )  # nobody asks what text tasks are
-        self._label = name  # Thread's own ``name`` is slow, and this is wanted four times a task
         self._begun = 0
         self._task: Delivery | None = None  # the one it works on
         self._stretch: Stretch | None = None  # the time that takes
-        self._buffer: deque[Delivery] = deque()  # delivered, and not yet started
-        self._parked: dict[
-            int, Delivery
-        ] = {}  # published to the dead-letter queue, by the confirm they wait for
-        self._published, self._refused = 0, False  # there, on this connection; the last one was returned
-        self._consuming = self._attached = self._crashed = self._paused = self._left = False
+        self._dead_letters: DeadLetters | None = None
+        self._crashed = self._paused = self._left = False
         self._moment = threading.Lock()  # a task is finished before a crash or a pause, or not at all
         self.speed = speed
 
@@ -191,11 +169,6 @@ class Worker(Link):
     def speed(self, speed: float) -> None:
         self._speed = checks.number("speed", speed, above=0)
         self._call(self._look)
-
-    @property
-    def buffered(self) -> int:
-        """How many tasks were delivered to it that it has not started."""
-        return len(self._buffer)
 
     @property
     def paused(self) -> bool:
@@ -245,36 +218,11 @@ class Worker(Link):
     # --- the connection ----------------------------------------------------------------------
 
     def _opened(self, channel: Channel) -> None:
-        channel.add_on_cancel_callback(self._cancelled)
-        if self.prefetch is not None:
-            channel.basic_qos(prefetch_count=self.prefetch)
-        if self.on_error == "dead-letter":
-            self._parked.clear()
-            self._published, self._refused = 0, False
-            channel.add_on_return_callback(self._returned)
-            channel.confirm_delivery(self._confirmed)
-        with self._moment:
-            if self._crashed:
-                return
-            self.ledger.record(Kind.CONNECTED, worker=self._label, note=self.ack)
-        self._attached = True
-        channel.basic_consume(
-            self.queue,
-            self._delivered,
-            auto_ack=self.ack == "automatic",
-            consumer_tag=self._label,
-            arguments=None if self.priority is None else {"x-priority": self.priority},
-            callback=self._consumes,
-        )
-
-    def _consumes(self, _: object) -> None:
-        self._consuming = True
-        self._ready()
-        self.subscribed.set()
-
-    def _cancelled(self, _: object) -> None:
-        """The broker ended the subscription, for example because the queue was deleted."""
-        self._give_up(LabError(f"The broker cancelled {self._label}'s subscription to {self.queue}."))
+        if self._crashed:
+            return
+        if self.on_error == "dead-letter" and self.dead_letter_queue:
+            self._dead_letters = DeadLetters(channel, self.dead_letter_queue, self._parked)
+        super()._opened(channel)
 
     def _lost(self) -> None:
         self._consuming = False
@@ -282,18 +230,13 @@ class Worker(Link):
             self._end()  # or else when the task is done: a worker does not know that nobody waits for it
 
     def _disconnected(self, error: LabError) -> bool:
-        if self._attached:
-            note = type(error.__cause__ or error).__name__
-            self.ledger.record(Kind.DISCONNECTED, worker=self._label, note=note)
-        self._forget()
+        super()._disconnected(error)
         if not self.leaving and self.reconnect and self._listener is not None:
             self._tell(self._listener.reconnecting, error)
         return True
 
     def _forget(self) -> None:
-        """What it held is the queue's again."""
-        self._attached = self._consuming = False
-        self._buffer.clear()
+        super()._forget()
         self._task = self.current = self._stretch = None
 
     def _over(self) -> None:
@@ -307,37 +250,24 @@ class Worker(Link):
         """In the loop: it was paused, resumed, slowed or told to stop."""
         if self._stretch is not None:
             self._stretch.go_at(0.0 if self._paused else self._speed)
-        elif self._task is None:
+        else:
             self._go_on()
 
     # --- a task ------------------------------------------------------------------------------
 
-    def _delivered(self, _: Channel, method: Basic.Deliver, properties: BasicProperties, body: bytes) -> None:
-        """A message has come in: it is started when those before it are done."""
-        tag, task_id, again = method.delivery_tag, properties.message_id, method.redelivered
-        if task_id is None:
-            task_id = self._make_id(tag, properties, body)
-        self.ledger.record(REDELIVERED if again else DELIVERED, task_id, self._label, None, tag)
-        self._buffer.append(Delivery(tag, task_id, properties, body, again))
-        if self._task is None:
-            self._go_on()
-
-    def _make_id(self, tag: int, properties: BasicProperties, body: bytes) -> str:
-        """A name for a task whose producer gave it none: its job_id, or the delivery's."""
-        with contextlib.suppress(TaskError):
-            return parse(body, None, properties.content_type).id
-        return f"{self._label}#{tag}"
-
     def _go_on(self) -> None:
         """In the loop: begin the next task, unless something is in the way."""
+        if self._task is not None:
+            return
         for _ in range(AT_A_TIME):
             if self._gone:
                 self._end()
             elif self._stopping or self._crashed:
                 self._goodbye()
-            elif not self._paused and self._buffer and self._reason is None:
-                if self._begin(self._buffer.popleft()):
-                    continue
+            elif self._paused or not self._buffer or self._reason is not None:
+                return
+            elif self._begin(self._buffer.popleft()):
+                continue
             return
         self._soon(self._go_on)
 
@@ -371,10 +301,14 @@ class Worker(Link):
         if self._doomed("middle"):
             seconds /= 2
         if seconds:
-            self._stretch = Stretch(self._loop, seconds, self._speed, lambda: self._worked(delivery, task))
+            self._stretch = self._work(seconds, self._speed, lambda: self._worked(delivery, task))
         else:
             self._worked(delivery, task)
         return False
+
+    def _work(self, seconds: float, speed: float, done: Callable[[], None]) -> Stretch:
+        assert self._loop is not None  # this is called in the loop
+        return Stretch(self._loop, seconds, speed, done)
 
     def _doomed(self, when: str) -> bool:
         """Whether it is to crash in this task, at this point of it."""
@@ -390,7 +324,12 @@ class Worker(Link):
             self._later()
         elif self.own_thread:
             loop = self._loop
-            compute = lambda: loop.add_callback_threadsafe(self._performed(delivery, task))  # noqa: E731
+
+            def compute() -> None:
+                what = self._performed(delivery, task)
+                if loop is not None:
+                    loop.add_callback_threadsafe(what)
+
             threading.Thread(target=compute, name=f"{self._label} computes", daemon=True).start()
         else:
             self._performed(delivery, task)()
@@ -400,9 +339,8 @@ class Worker(Link):
         try:
             result = perform(task, self.handlers)
         except BaseException as error:  # the handlers are the learner's, and may raise SystemExit
-            failure = error
-            return lambda: (self._failed(delivery, failure), self._later())
-        return lambda: (self._finish(delivery, task, result), self._later())
+            return functools.partial(self._fail_late, delivery, error)
+        return functools.partial(self._finish_late, delivery, task, result)
 
     def _finish(self, delivery: Delivery, task: Task | None, result: object) -> None:
         """The work is done; a paused worker has that said when it goes on."""
@@ -429,6 +367,10 @@ class Worker(Link):
         self._finish(delivery, task, result)
         self._later()
 
+    def _fail_late(self, delivery: Delivery, error: BaseException) -> None:
+        self._failed(delivery, error)
+        self._later()
+
     def _failed(self, delivery: Delivery, error: BaseException) -> None:
         """It cannot be done: say so to the broker."""
         if self._crashed:
@@ -438,8 +380,8 @@ class Worker(Link):
         kind = Kind.ACKNOWLEDGED if silent else self._verdict()
         if self._listener is not None:
             self._tell(self._listener.failed, delivery.body, error, "" if silent else VERDICTS[kind])
-        if not silent and self.on_error == "dead-letter":
-            self._dead_letter(delivery)
+        if not silent and self._dead_letters is not None:
+            self._dead_letters.publish(delivery)
         elif not silent:
             self._settle(kind, delivery)
         self._task = self.current = None
@@ -452,16 +394,13 @@ class Worker(Link):
         dead_letters = self.dead_letters or self.on_error == "dead-letter"
         return Kind.DEAD_LETTERED if dead_letters else Kind.REJECTED
 
-    def _settle(self, kind: int, delivery: Delivery) -> None:
-        """Tell the broker what becomes of a delivery, and the ledger that it was told."""
-        channel = self._channel
-        if channel is None or self._reason is not None:
-            return  # the connection is gone, or going
-        if kind == ACKNOWLEDGED or (kind == Kind.DEAD_LETTERED and self.on_error == "dead-letter"):
-            channel.basic_ack(delivery.tag)
-        else:
-            channel.basic_reject(delivery.tag, requeue=kind == Kind.REQUEUED)
-        self.ledger.record(kind, delivery.task_id, self._label, None, delivery.tag)
+    def _parked(self, delivery: Delivery, good: bool) -> None:
+        """The dead-letter queue has it; or it goes back, if there is none."""
+        if not good:
+            self._settle(REQUEUED, delivery)
+        elif self._channel is not None and self._reason is None:
+            self._channel.basic_ack(delivery.tag)
+            self.ledger.record(Kind.DEAD_LETTERED, delivery.task_id, self._label, None, delivery.tag)
 
     def _later(self) -> bool:
         """Go on when the connection has been served, unless a task is under way."""
@@ -469,29 +408,9 @@ class Worker(Link):
             self._soon(self._go_on)
         return False
 
-    def _tell(self, method: Callable, *about: object) -> None:
+    def _tell(self, method: Callable[..., None], *about: object) -> None:
         try:
             method(*about)
         except BaseException as error:  # the listener is the learner's
             self.error = LabError(f"{self._label}'s listener failed: {type(error).__name__}: {error}.")
             self.error.__cause__ = error
-
-    # --- a queue of its own for what cannot be done --------------------------------------------
-
-    def _dead_letter(self, delivery: Delivery) -> None:
-        """Publish it to the dead-letter queue; it is acknowledged when the broker has confirmed that."""
-        properties = copy.copy(delivery.properties)
-        properties.delivery_mode = pika.DeliveryMode.Persistent.value
-        self._channel.basic_publish("", self.dead_letter_queue, delivery.body, properties, mandatory=True)
-        self._published += 1
-        self._parked[self._published] = delivery
-
-    def _returned(self, *_: object) -> None:
-        """There is no such queue: the broker returns a message before it confirms it."""
-        self._refused = True
-
-    def _confirmed(self, frame: Method) -> None:
-        upto, good = frame.method.delivery_tag, isinstance(frame.method, Basic.Ack) and not self._refused
-        self._refused = False
-        for number in [n for n in self._parked if n == upto or (frame.method.multiple and n < upto)]:
-            self._settle(Kind.DEAD_LETTERED if good else Kind.REQUEUED, self._parked.pop(number))

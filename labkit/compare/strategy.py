@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 
 from labkit import checks
-from labkit.clients.worker import ACKS
+from labkit.clients.consumer import ACKS
 from labkit.errors import UsageError
 
 TYPES = ("classic", "quorum")

@@ -6,7 +6,7 @@ import html
 
 import ipywidgets
 
-from labkit.clients.worker import ACKS
+from labkit.clients.consumer import ACKS
 from labkit.compare.strategy import TYPES, Strategy
 from labkit.errors import UsageError
 

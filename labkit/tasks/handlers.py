@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from labkit.errors import TaskError
 from labkit.tasks import JOB_COST, JSON, MAX_COST, TEXT, Task, fresh_id
@@ -188,7 +188,7 @@ HANDLERS: dict[str, Handler] = {
 """
 
 
-def perform(task: Task, handlers: dict[str, Handler] = HANDLERS) -> object:
+def perform(task: Task, handlers: Mapping[str, Handler] = HANDLERS) -> object:
     """Do what the task asks, all but spending its time, and return the result.
 
     Raises TaskError naming the field that is wrong; a handler's own errors pass through.
