@@ -118,9 +118,7 @@ def _rows(runs: Any, ideal: Any) -> list[_Row]:
     for at, (panel, name) in enumerate(zip(panels, named, strict=True)):
         counts = panel.ledger.counts()
         makespan = panel.ledger.makespan() if times is None else times[at]
-        busy = dict.fromkeys(panel.ledger.workers, 0.0)
-        for span in panel.ledger.spans():
-            busy[span.worker] += span.ended - span.started
+        busy = panel.ledger.busy()
         shares = tuple(min(value / makespan, 1.0) for value in busy.values()) if makespan else ()
         rows.append(
             _Row(

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 from labkit.charts.drawable import Shown
 from labkit.ledger import Kind, Ledger, Outcome, Span
-from labkit.tasks import Task
 from labkit.words import called, listed, natural, plural, seconds, some
 
 FEW = 4  # workers that a sentence names one by one
@@ -23,6 +22,7 @@ class History:
     """What happened in one run; times in seconds since its first task was published."""
 
     ledger: Ledger
+    zero: float  # where that time begins, in the ledger's seconds
     workers: list[str]  # in the order in which they were set up
     spans: list[Span]
     end: float
@@ -32,15 +32,13 @@ class History:
     lost: dict[str, str | None]  # by lost task: the worker that had it last
 
     def label(self, task_id: str) -> str:
-        """The short name of a task, of a foreign one, too."""
-        return (self.ledger.task(task_id) or Task(task_id, b"")).label
+        """The short name of a task."""
+        return self.ledger.label(task_id)
 
     def busy(self) -> dict[str, float]:
         """By worker: the share of the time that it worked."""
-        busy = dict.fromkeys(self.workers, 0.0)
-        for span in self.spans:
-            busy[span.worker] += span.ended - span.started
-        return {name: worked / max(self.end, 1e-9) for name, worked in busy.items()}
+        busy = self.ledger.busy(self.zero + self.end)
+        return {name: busy[name] / max(self.end, 1e-9) for name in self.workers}
 
     def message(self) -> str:
         """What the title says: the most important thing that happened."""
@@ -148,4 +146,4 @@ def history(run: Shown) -> History:
         for event in ledger.events({Kind.DELIVERED, Kind.REDELIVERED}):
             if event.task_id in lost:
                 lost[event.task_id] = event.worker
-    return History(ledger, workers, spans, end, downtimes, lives, crashes, lost)
+    return History(ledger, zero, workers, spans, end, downtimes, lives, crashes, lost)

@@ -292,10 +292,9 @@ def measure(
             redelivered += 1
     begin = max((moment for moment in first.values() if moment < math.inf), default=0.0)
     started: dict[str, float] = {}
-    busy = dict.fromkeys(run.workers, 0.0)
     for span in run.ledger.spans():
         started.setdefault(span.task_id, span.started)
-        busy[span.worker] += span.ended - span.started
+    busy = run.ledger.busy()
     waited = sorted(
         max(0.0, at - max(published.get(task_id, begin), begin)) for task_id, at in started.items()
     )

@@ -14,7 +14,7 @@ from labkit.ledger.events import Kind
 from labkit.ledger.ledger import Ledger
 from labkit.tasks import Task
 
-FORMAT = 1
+FORMAT = 2  # 1 had no delivery numbers
 LONGEST_LINE = 100_000_000  # characters; the figures of a long run with many workers stand in one line
 
 
@@ -27,30 +27,32 @@ def lines(ledger: Ledger) -> Iterator[str]:
         yield json.dumps({"task": task_id, **known})
     count = 0
     for event in ledger.events():
-        yield json.dumps([round(event.time, 6), event.kind.name, event.task_id, event.worker, event.note])
+        row = [round(event.time, 6), event.kind.name, event.task_id, event.worker, event.note, event.delivery]
+        yield json.dumps(row)
         count += 1
     yield json.dumps({"events": count})
 
 
 def ledger(lines: Iterable[str], name: str = "the saved run") -> Ledger:
     """The ledger that ``lines()`` wrote; SavedRunError if it is something else or damaged."""
-    number, started_at, whole = 0, None, False
+    number, started_at, whole, written = 0, None, False, FORMAT
     tasks: dict[str, Task | None] = {}
 
     def events() -> Iterator[tuple]:
-        nonlocal number, started_at, whole
+        nonlocal number, started_at, whole, written
         count = 0
         for number, line in enumerate(lines, 1):  # noqa: B007 (told in the error)
             _expect(len(line) <= LONGEST_LINE, "it is too long")
             entry = json.loads(line)
             if isinstance(entry, list):
-                at, kind, task_id, worker, note = entry
+                at, kind, task_id, worker, note, delivery = entry if written > 1 else (*entry, 0)
                 _expect(task_id is None or task_id in tasks, f"task {task_id!r} is not listed")
                 _expect(isinstance(worker, str | None) and isinstance(note, str | None), "no names")
                 count += 1
-                yield _finite(at), Kind[kind], task_id, worker, note
+                yield _finite(at), Kind[kind], task_id, worker, note, delivery
             elif "ledger" in entry:
-                _expect(entry["ledger"] == FORMAT, f"format {entry['ledger']} is not known")
+                written = entry["ledger"]
+                _expect(written in range(1, FORMAT + 1), f"format {written} is not known")
                 started_at = _finite(entry["started_at"])
             elif "events" in entry:
                 whole = entry["events"] == count

@@ -187,9 +187,8 @@ def test_after_a_run_that_took_too_long_the_next_comparison_is_its_own(lab):
 
 def recorded(*events):
     """A run of what was recorded at these seconds: (second, kind, task, worker)."""
-    ledger = Ledger()
+    ledger = Ledger.of_the_past((*event, None) for event in events)
     ledger.add(tasks.workload([1, 1]))
-    ledger._store([(second, kind, task, worker, None) for second, kind, task, worker in events])
     return Run("recorded", ledger)
 
 
