@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from labkit import checks
 from labkit.clients.worker import Worker
 from labkit.errors import LabError, UsageError
 from labkit.lab import Lab
@@ -53,7 +54,7 @@ class Happening:
             return f"What happens is one of {', '.join([*TO_A_WORKER, *TO_THE_BROKER])}."
         if self.what in TO_A_WORKER and not self.worker:
             return f"Say to which worker: {self.what}."
-        if not isinstance(self.after, (int, float)) or not 0 <= self.after <= LONGEST:
+        if not checks.is_number(self.after) or not 0 <= self.after <= LONGEST:
             return f"Use 0 to {LONGEST:g} seconds."
         return ""
 
@@ -84,7 +85,7 @@ class happen:  # noqa: N801 - used like a function
             lab.compare(strategies, workload)
 
     ``what`` is "crash", "pause", "resume", "slow down" or "speed up" (a ``worker``, by its name), "restart
-    broker" or "kill broker". ``which`` is the number of the run, from 1; in every run if it is left away.
+    broker" or "kill broker". ``which`` is the number of the run, from 1; in every run if it is omitted.
     UsageError for something else.
     """
 

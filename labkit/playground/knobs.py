@@ -8,7 +8,8 @@ import ipywidgets
 
 from labkit.playground.fields import Field, StrategyRow, choice, entry
 from labkit.playground.happen import Happening
-from labkit.playground.settings import MOST_STRATEGIES, MOST_WORKERS, OPTIONS, Settings
+from labkit.playground.settings import MOST_STRATEGIES, MOST_WORKERS, Settings
+from labkit.tasks.workloads import SECONDS, WORKLOADS
 
 MISHAPS = {
     "nothing": None,
@@ -19,7 +20,6 @@ MISHAPS = {
     "the broker is killed": ("kill broker", None),
 }
 NAMES = {"seconds_per_dot": "1 dot is", "every": "one every", "speeds": "speeds", "count": "how many"}
-UNITS = {"pause": "s", "every": "s"}
 
 
 class Controls:
@@ -28,7 +28,7 @@ class Controls:
     def __init__(self, settings: Settings, changed: Callable[[], object]) -> None:
         self.settings: Settings | None = settings
         self._changed, self._quiet = (lambda: None), True
-        self.workload = choice(list(OPTIONS), settings.workload, "9em")
+        self.workload = choice(list(WORKLOADS), settings.workload, "9em")
         self.options: dict[str, Field] = {}
         self._options = ipywidgets.HBox()
         self._options.add_class("lkp-options")
@@ -93,7 +93,7 @@ class Controls:
     def _make_options(self, options) -> None:
         self.options = {}
         for name, value in options.items():
-            made = Field(NAMES.get(name, name), entry(f"{value:g}", "3.6em"), UNITS.get(name, ""))
+            made = Field(NAMES.get(name, name), entry(f"{value:g}", "3.6em"), "s" if name in SECONDS else "")
             made.control.observe(self._touched, "value")
             self.options[name] = made
         self._options.children = tuple(one.widget for one in self.options.values())
@@ -104,7 +104,7 @@ class Controls:
         self._quiet = True
         try:
             if change["owner"] is self.workload:
-                self._make_options(OPTIONS[self.workload.value])
+                self._make_options(WORKLOADS[self.workload.value].example)
             elif change["owner"] is self.count:
                 typed = [part for part in self.speeds.control.value.replace(",", " ").split() if part]
                 self.speeds.control.value = ", ".join([*typed, *["1"] * self.count.value][: self.count.value])

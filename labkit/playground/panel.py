@@ -29,7 +29,7 @@ class Panel:
     def __init__(self, playground: Playground) -> None:
         self.playground = playground
         self._view = screen.widget()
-        playground._screen = screen.Embedded(self._view)
+        playground.screen = screen.Embedded(self._view)
         empty = Layout(State(Ledger())).scene(
             now=0.0, pace=lambda _: (0.0, 0.0), title="Choose, and press Run"
         )
@@ -124,12 +124,7 @@ class Panel:
 
     def _pause(self, _: object) -> None:
         """Pause the worker, or let it go on."""
-        self._act("resume" if self._paused() else "pause", self.worker.value)
-
-    def _paused(self) -> bool:
-        """Whether the chosen worker is held."""
-        lab = self.playground._lab
-        return any(one.name == self.worker.value and one.paused for one in (lab.active if lab else ()))
+        self._act("resume" if self.playground.paused(self.worker.value) else "pause", self.worker.value)
 
     def _save(self, _: object) -> None:
         def save() -> None:
@@ -181,7 +176,7 @@ class Panel:
             self.run.disabled, self.stop.disabled = running or settings is None, not running
             for button in self.acts.values():
                 button.disabled = not running
-            self.acts["pause"].description = GO_ON if self._paused() else PAUSE
+            self.acts["pause"].description = GO_ON if playground.paused(self.worker.value) else PAUSE
             results = playground.results
             over = not running and results is not None
             for button in (self.save, self.play):

@@ -9,9 +9,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from labkit.compare import Comparison, Strategy, compare, measure
+from labkit.compare import Comparison, Result, Strategy, compare, measure
 from labkit.errors import CancelledError, LabError, SavedRunError, UsageError
 from labkit.lab import Lab
+from labkit.ledger import Kind
 from labkit.live import Replay, Watch
 from labkit.playground import happen
 from labkit.playground.happen import Happening
@@ -28,7 +29,7 @@ class Playground:
 
     ``run()`` runs what ``settings`` say and returns the comparison; ``start()`` does so in a thread of its own,
     and meanwhile ``act(…)`` and ``stop()`` may be called. ``screen`` is where the live view is drawn (default:
-    here); ``broker`` is the lab's if it is left away.
+    here); ``broker`` is the lab's if it is omitted.
     """
 
     def __init__(self, settings: Settings | None = None, *, screen=None, broker=None) -> None:
@@ -38,7 +39,7 @@ class Playground:
         self.message = ""  # what goes on, in a sentence
         self.problem: LabError | None = None  # why the last run ended early
         self.on_change: Callable[[], object] = lambda: None  # called from any thread
-        self._screen, self._broker = screen, broker
+        self.screen, self._broker = screen, broker
         self._ran: Settings | None = None  # the settings of the results
         self._lab: Lab | None = None
         self._number = 0  # of the strategy that runs, from 1
@@ -90,7 +91,7 @@ class Playground:
             )
             workload, many = settings.tasks(), len(settings.strategies)
             with (
-                Watch(self._lab, screen=self._screen, follow=True) as view,
+                Watch(self._lab, screen=self.screen, follow=True) as view,
                 happen.all_of(self._lab, settings.happenings),
             ):
                 for number, strategy in enumerate(settings.strategies, 1):
@@ -151,6 +152,11 @@ class Playground:
         """The workers' names, whether they are at work or not."""
         return [f"worker-{number}" for number in range(1, len(self.settings.speeds) + 1)]
 
+    def paused(self, worker: str) -> bool:
+        """Whether the worker of this name is held by ``act("pause", …)``."""
+        lab = self._lab
+        return lab is not None and any(one.name == worker and one.paused for one in lab.active)
+
     def act(self, what: str, worker: str | None = None) -> None:
         """Let something happen now: see ``happen``. What concerns the broker goes on in a thread of its own.
 
@@ -175,9 +181,8 @@ class Playground:
 
     def _seconds(self, lab: Lab) -> float:
         """How long ago the first task was published."""
-        times, kinds, *_ = lab.ledger.columns()
-        first = next((at for at, kind in zip(times, kinds, strict=True) if kind == 0), lab.ledger.now())
-        return lab.ledger.now() - first
+        now = lab.ledger.now()
+        return now - next((event.time for event in lab.ledger.events({Kind.PUBLISHED})), now)
 
     def _to_the_broker(self, lab: Lab, what: str) -> None:
         try:
@@ -218,7 +223,7 @@ class Playground:
         settings, happened = _saved_settings(path / FILE) if path.is_dir() else (None, ())
         self.results = Comparison(tuple(_measured(run, settings) for run in runs))
         self.settings = self._ran = settings or replace(
-            self.settings, strategies=tuple(result.strategy for result in self.results)
+            self.settings, strategies=tuple(Strategy(**result.settings) for result in self.results)
         )
         self.happened, self.problem = happened, None
         self._say(f"Loaded {path.name}: {self.results.text}")
@@ -228,7 +233,7 @@ class Playground:
         """Play one of the results back where the live view was; ``number`` counts from 1."""
         if self.results is None or not 1 <= number <= len(self.results):
             raise UsageError("There is no such run to play back.", do="Run or load a comparison first.")
-        return Replay(self.results[number - 1].run, speed=speed, screen=self._screen)
+        return Replay(self.results[number - 1].run, speed=speed, screen=self.screen)
 
 
 def _saved_settings(file: Path) -> tuple[Settings | None, tuple[Happening, ...]]:
@@ -243,7 +248,7 @@ def _saved_settings(file: Path) -> tuple[Settings | None, tuple[Happening, ...]]
         raise SavedRunError(f"{file} cannot be read: {error}.", do="Choose another folder.") from error
 
 
-def _measured(run: Run, settings: Settings | None):
+def _measured(run: Run, settings: Settings | None) -> Result:
     """The result of a saved run; what it does not say is taken from the settings."""
     strategy = Strategy(**run.about["strategy"]) if "strategy" in run.about else Strategy(name=run.name)
     workload = [task for task in map(run.ledger.task, run.ledger.task_ids()) if task is not None]
