@@ -62,7 +62,7 @@ def seconds(what: str, value: object) -> float:
     return number(what, value, unit="seconds")
 
 
-def whole(what: str, value: object, least: int | None = None, most: int | None = None) -> int:
+def whole(what: str, value: Any, least: int | None = None, most: int | None = None) -> int:
     """A whole number, from ``least`` to ``most`` where these are given."""
     good = isinstance(value, int) and not isinstance(value, bool)
     if not good or (least is not None and value < least) or (most is not None and value > most):

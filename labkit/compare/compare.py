@@ -127,7 +127,7 @@ def measure(
     for event in run.ledger.events({*first, Kind.FINISHED, Kind.REDELIVERED}):
         if event.kind in first:
             first[event.kind] = min(first[event.kind], event.time)
-            if event.kind == Kind.PUBLISHED:
+            if event.kind == Kind.PUBLISHED and event.task_id:
                 published.setdefault(event.task_id, event.time)
         elif event.kind == Kind.FINISHED:
             last = max(last, event.time)

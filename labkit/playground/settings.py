@@ -69,7 +69,7 @@ class Settings:
         except UsageError as error:
             return {"workload": _said(error)}
         count = self.options.get("count", 1)
-        if checks.ischecks.is_number(count) and count > MOST_TASKS:
+        if checks.is_number(count) and count > MOST_TASKS:
             return {"count": f"Use at most {MOST_TASKS:,} tasks."}
         found: dict[str, str] = {}
         for chosen in (*({name: value} for name, value in self.options.items()), self.options):

@@ -139,7 +139,8 @@ class Comparison:
         raise KeyError(f"{which!r}; there are {', '.join(repr(one.name) for one in self.results)}")
 
     def __str__(self) -> str:
-        tables, columns = [], []
+        tables: list[str] = []
+        columns: list[list[str]] = []
         for result in self.results:
             column = ["\n".join(textwrap.wrap(result.name, NAME)), *(one.shown(result) for one in _FIGURES)]
             if columns and _wide(_table([*columns, column])) > WIDTH:

@@ -285,8 +285,8 @@ def test_what_is_saved_can_be_read_again(comparison, tmp_path):
 def test_the_sweep_says_which_prefetch_was_best_on_either_side(comparison):
     chart = charts.sweep(comparison, comparison)
     for result in comparison:
-        assert f"{result.makespan:.2f} s" in chart.text
-        assert f"{result.throughput:,.0f}" in chart.text
+        assert f"{result.makespan:.2f} s" in chart.sentence
+        assert f"{result.throughput:,.0f}" in chart.sentence
     assert chart.title.startswith("Long tasks are soonest done with prefetch 1")
     assert chart.png().startswith(b"\x89PNG")
 
