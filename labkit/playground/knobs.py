@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import ipywidgets
 
 from labkit.playground.fields import Field, StrategyRow, choice, entry
-from labkit.playground.happen import Happening
+from labkit.playground.happening import Happening
 from labkit.playground.settings import MOST_STRATEGIES, MOST_WORKERS, Settings
 from labkit.tasks.workloads import SECONDS, WORKLOADS
 
-MISHAPS = {
+MISHAPS: dict[str, tuple[str, str | None] | None] = {
     "nothing": None,
     "worker-1 crashes": ("crash", "worker-1"),
     "worker-1 is paused": ("pause", "worker-1"),
@@ -27,7 +28,8 @@ class Controls:
 
     def __init__(self, settings: Settings, changed: Callable[[], object]) -> None:
         self.settings: Settings | None = settings
-        self._changed, self._quiet = (lambda: None), True
+        self._changed: Callable[[], object] = lambda: None
+        self._quiet = True
         self.workload = choice(list(WORKLOADS), settings.workload, "9em")
         self.options: dict[str, Field] = {}
         self._options = ipywidgets.HBox()
@@ -127,7 +129,7 @@ class Controls:
             speeds=tuple(map(_number, self.speeds.control.value.replace(",", " ").split())),
             strategies=tuple(one for one in strategies if one is not None),
             seconds_per_dot=_number(self.dot.control.value),
-            happenings=(Happening(*what, after),) if what else (),
+            happenings=(Happening(what[0], what[1], after),) if what else (),
         )
         problems = settings.problems()
         for name, one in self.options.items():
@@ -161,7 +163,7 @@ def _head(text: str, more: str = "") -> ipywidgets.HTML:
     return ipywidgets.HTML(f"<h3>{text}</h3>{more}")
 
 
-def _number(text: str) -> object:
+def _number(text: str) -> Any:
     """The number that was typed, or what was typed: it is then refused by name."""
     text = text.strip()
     try:

@@ -11,7 +11,7 @@ import ipywidgets
 from labkit import charts
 from labkit.errors import LabError
 from labkit.ledger import Ledger
-from labkit.live import screen
+from labkit.live import Replay, screen
 from labkit.live.buttons import Controls as ReplayControls
 from labkit.live.moment import State
 from labkit.live.scene import Layout
@@ -34,7 +34,7 @@ class Panel:
             now=0.0, pace=lambda _: (0.0, 0.0), title="Choose, and press Run"
         )
         screen.draw(self._view, empty | {"now": 0, "rate": 0})
-        self._replay = None
+        self._replay: Replay | None = None
         self._drawing = 0  # which set of results is to be drawn
         self._drawn: object = None  # the results that were
         self._lock = threading.RLock()
@@ -191,8 +191,8 @@ class Panel:
                 self._say(playground.message)
             elif settings is not None:
                 self._say(f"About {max(settings.estimate()):.0f} s a strategy.")
-            shown = playground if running or settings is None else None
-            code = playground.code() if shown or settings == playground.settings else settings.code()
+            program = playground if running or settings in (None, playground.settings) else settings
+            code = (program or playground).code()
             self._put("Code", f"<pre><code>{html.escape(code)}</code></pre>")
             complete = results is not None and len(results) == len(playground.settings.strategies)
             if (over or complete) and results is not self._drawn:

@@ -14,8 +14,7 @@ from labkit.errors import CancelledError, LabError, SavedRunError, UsageError
 from labkit.lab import Lab
 from labkit.ledger import Kind
 from labkit.live import Replay, Watch
-from labkit.playground import happen
-from labkit.playground.happen import Happening
+from labkit.playground.happening import TO_THE_BROKER, Happening, act, all_of
 from labkit.playground.settings import LONGEST, Settings
 from labkit.results.run import Run
 
@@ -58,10 +57,11 @@ class Playground:
     def run(self, settings: Settings | None = None) -> Comparison:
         """Run the comparison and return it. UsageError for bad settings, and every error of the lab."""
         self.start(settings)
-        self._thread.join()
+        if self._thread is not None:
+            self._thread.join()
         if self.problem is not None:
             raise self.problem
-        return self.results
+        return self.results or Comparison(())
 
     def start(self, settings: Settings | None = None) -> None:
         """Begin the comparison; returns at once. UsageError for bad settings, or while one is under way."""
@@ -79,7 +79,7 @@ class Playground:
         self._thread.start()
 
     def _run(self) -> None:
-        settings, results = self.settings, []
+        settings, results = self.settings, Comparison(())
         try:
             self._say("Getting the broker ready …")
             self._lab = Lab(
@@ -92,7 +92,7 @@ class Playground:
             workload, many = settings.tasks(), len(settings.strategies)
             with (
                 Watch(self._lab, screen=self.screen, follow=True) as view,
-                happen.all_of(self._lab, settings.happenings),
+                all_of(self._lab, settings.happenings),
             ):
                 for number, strategy in enumerate(settings.strategies, 1):
                     self._wait_for_the_broker()
@@ -101,11 +101,9 @@ class Playground:
                     self._number = number
                     view.title = strategy.label + (f"  ({number} of {many})" if many > 1 else "")
                     self._say(f"Running {view.title}")
-                    results += compare(
-                        self._lab, [strategy], workload, settings.speeds, timeout=2 * LONGEST
-                    ).results
-                    self.results = Comparison(tuple(results))
-            self._say(self.results.text)
+                    more = compare(self._lab, [strategy], workload, settings.speeds, timeout=2 * LONGEST)
+                    self.results = results = Comparison(results.results + more.results)
+            self._say(results.text)
         except CancelledError:
             self._say("Stopped.")
         except LabError as error:
@@ -166,7 +164,7 @@ class Playground:
         if lab is None or not lab.active:
             raise UsageError("Nothing is running.", do="Press Run first.")
         after = self._seconds(lab)
-        if what in happen.TO_THE_BROKER:
+        if what in TO_THE_BROKER:
             if any(action.is_alive() for action in self._actions):
                 raise UsageError("The broker is on its way already.")
             if not lab.ledger.counts().published:
@@ -175,7 +173,7 @@ class Playground:
             self._actions.append(action)
             action.start()
         else:
-            happen.act(lab, what, worker)
+            act(lab, what, worker)
         self.happened += (Happening(what, worker, round(after, 1), self._number),)
         self.on_change()
 
@@ -186,7 +184,7 @@ class Playground:
 
     def _to_the_broker(self, lab: Lab, what: str) -> None:
         try:
-            happen.act(lab, what)
+            act(lab, what)
         except LabError as error:
             self._say(str(error))
 

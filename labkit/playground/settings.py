@@ -10,7 +10,7 @@ from typing import Any
 from labkit import checks, tasks
 from labkit.compare import Strategy, schedule
 from labkit.errors import SavedRunError, UsageError
-from labkit.playground.happen import Happening
+from labkit.playground.happening import Happening
 from labkit.tasks import WORKLOADS, Task
 
 MOST_WORKERS = 64

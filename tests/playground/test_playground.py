@@ -77,7 +77,7 @@ def test_every_strategy_is_run_on_the_same_tasks_and_seen(playground):
     results = playground.run()
     assert [result.name for result in results] == ["no prefetch limit", "prefetch 1"]
     assert [result.done for result in results] == [8, 8]
-    titles = {words(scene)[0] for scene in playground._screen.scenes}
+    titles = {words(scene)[0] for scene in playground.screen.scenes}
     assert {"no prefetch limit  (1 of 2)", "prefetch 1  (2 of 2)"} <= titles
     assert playground.message == results.text
 
@@ -121,7 +121,7 @@ def test_what_is_done_by_hand_happens_and_is_written_down_as_code(playground):
         playground.act("slow down", "worker-1")
     playground.act("slow down", "worker-2")
     until(
-        lambda: any("worker crashed" in panels(one) for one in playground._screen.scenes), "the crash is seen"
+        lambda: any("worker crashed" in panels(one) for one in playground.screen.scenes), "the crash is seen"
     )
     assert playground._lab.active[1].speed == 0.5
     playground.stop()
@@ -181,7 +181,7 @@ def test_a_broker_that_is_restarted_in_the_middle_is_shown_and_nothing_is_lost(p
     playground._thread.join(2 * TIMEOUT)
     assert playground.problem is None
     assert playground.results[0].run.counts.done == 12
-    assert any("queue down" in panels(scene) for scene in playground._screen.scenes)
+    assert any("queue down" in panels(scene) for scene in playground.screen.scenes)
     assert playground.results[0].run.ledger.downtimes()
 
 
