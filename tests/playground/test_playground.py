@@ -198,7 +198,7 @@ def test_a_comparison_is_saved_and_loaded_with_its_settings(playground, tmp_path
     replay = other.replay(1, speed=10)
     assert replay.wait(TIMEOUT)
     replay.stop()
-    assert other._screen.last["say"].startswith("8 of 8")
+    assert other.screen.last["say"].startswith("8 of 8")
     compile((tmp_path / "kept" / "program.py").read_text(), "program.py", "exec")
 
 
@@ -389,7 +389,7 @@ def test_a_class_compares_two_strategies_on_the_page(page, site, broker):
     wait_for_message(page, "Fastest")
     page.locator(".lkp-results img[alt]").first.wait_for(timeout=RUN)
     page.get_by_role("tab", name="Table").click()
-    page.get_by_role("rowheader", name="prefetch 1").wait_for(timeout=RUN)
+    page.get_by_role("columnheader", name="prefetch 1").wait_for(timeout=RUN)
     page.get_by_role("tab", name="Code").click()
     page.get_by_text('happen(lab, "crash", "worker-1"').wait_for(timeout=RUN)
     # What a screen reader is told comes a few seconds after it was drawn.
