@@ -23,7 +23,11 @@ class LabError(Exception):
 
 
 class UsageError(LabError, ValueError):
-    """A value was refused at the door; the sentence names it."""
+    """A value was refused at the door; the sentence names it, and ``field`` is what the parameter is called."""
+
+    def __init__(self, what: str, *, do: str = "", field: str = "") -> None:
+        super().__init__(what, do=do)
+        self.field = field
 
 
 class SetupError(LabError):

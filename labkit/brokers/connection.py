@@ -15,6 +15,7 @@ import pika.frame
 import pika.spec
 from pika.adapters.utils.connection_workflow import AMQPConnectorException
 
+from labkit import checks
 from labkit.errors import (
     AccessRefusedError,
     BrokerDownError,
@@ -264,3 +265,10 @@ def wait_gone(parameters: pika.connection.Parameters, deadline: float) -> bool:
     with contextlib.suppress(pika.exceptions.AMQPError):
         connection.close()
     return False
+
+
+def check_parameters(value: object) -> pika.connection.Parameters:
+    """``value`` if pika can connect with it; UsageError otherwise."""
+    if not isinstance(value, pika.connection.Parameters):
+        raise checks.refused("parameters", value, "Use lab.parameters(name).")
+    return value

@@ -194,10 +194,10 @@ def _sentence(rows: Sequence[_Row]) -> str:
     for row in [row for row in rows if row.done < row.published][:MOST]:
         said += f" {called(row.name)} did {row.done:,} of {plural(row.published, 'task')}."
     for what, values in (("Lost", [row.lost for row in rows]), ("Done twice", [row.twice for row in rows])):
-        told = [
+        counted = [
             f"{value:,} with {called(row.name)}" for row, value in zip(rows, values, strict=True) if value
         ]
-        said += f" {what}: {listed(told)}." if told else ""
+        said += f" {what}: {listed(counted)}." if counted else ""
     if not any(row.lost or row.twice for row in rows):
         said += " Nothing was lost, and nothing done twice."
     return said

@@ -125,23 +125,24 @@ def history(run: Shown) -> History:
     """What the ledger of a run tells, on the time axis of a chart."""
     ledger, spans = run.ledger, run.ledger.spans()
     comes_and_goes = {Kind.CONNECTED, Kind.CRASHED, Kind.STOPPED, Kind.DISCONNECTED}
-    marks = [event for event in ledger.events(comes_and_goes) if event.worker]
-    zero = run.zero(marks[0].time if marks else 0.0)
+    marks = [(mark.worker, mark.kind, mark.time) for mark in ledger.events(comes_and_goes) if mark.worker]
+    zero = run.zero(marks[0][2] if marks else 0.0)
     for span in spans:
         span.started, span.ended = span.started - zero, span.ended - zero
     downtimes = [(start - zero, end - zero) for start, end in ledger.downtimes()]
-    crashes = [(mark.worker, mark.time - zero) for mark in marks if mark.kind is Kind.CRASHED]
+    crashes = [(who, at - zero) for who, kind, at in marks if kind is Kind.CRASHED]
     ends = [span.ended for span in spans] + [at for _, at in crashes] + [stop for _, stop in downtimes]
     end = max([*ends, 0.0])
-    lives, since = [], {}
-    for mark in marks:
-        if mark.kind is Kind.CONNECTED:
-            since.setdefault(mark.worker, mark.time - zero)
-        elif mark.worker in since:
-            lives.append((mark.worker, since.pop(mark.worker), mark.time - zero))
+    lives: list[tuple[str, float, float]] = []
+    since: dict[str, float] = {}
+    for who, kind, at in marks:
+        if kind is Kind.CONNECTED:
+            since.setdefault(who, at - zero)
+        elif who in since:
+            lives.append((who, since.pop(who), at - zero))
     lives += [(who, start, end) for who, start in since.items()]
     workers = run.ordered({span.worker for span in spans} | {who for who, *_ in lives})
-    lost = dict.fromkeys(ledger.task_ids(Outcome.LOST))
+    lost: dict[str, str | None] = dict.fromkeys(ledger.task_ids(Outcome.LOST))
     if lost:
         for event in ledger.events({Kind.DELIVERED, Kind.REDELIVERED}):
             if event.task_id in lost:

@@ -147,9 +147,9 @@ class _Panel:
 
     def draw(self) -> None:
         every = -(-LETTERS // self.row)  # rows from one name to the next
-        for at, name in enumerate(names_in(self.told.workers, NAME)):
-            if at % every == 0:
-                write(self.axes, -0.1 * self.inch, at + 0.5, name, horizontalalignment="right")
+        for number, name in enumerate(names_in(self.told.workers, NAME)):
+            if number % every == 0:
+                write(self.axes, -0.1 * self.inch, number + 0.5, name, horizontalalignment="right")
         lives = [
             [(max(start, 0), self.place[who] + 0.5), (stop, self.place[who] + 0.5)]
             for who, start, stop in self.told.lives
@@ -198,7 +198,7 @@ class _Panel:
         wide = np.median(stop - start) / self.inch
         if fate == "done" and wide < 0.06:
             style["linewidth"] = 0.0 if wide < 0.02 else 0.3
-        self.axes.add_collection(PolyCollection(corners, zorder=2, **style), autolim=False)
+        self.axes.add_collection(PolyCollection(list(corners), zorder=2, **style), autolim=False)
 
     def _numbers(self) -> None:
         fitting = []

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING
+from typing import Any
 
 import pika
 from pika.exceptions import AMQPError
@@ -17,6 +17,7 @@ from labkit import brokers, checks, management
 from labkit.brokers.connection import connect, explain
 from labkit.clients.producer import Producer
 from labkit.clients.worker import Worker
+from labkit.compare import Comparison, Strategy, compare
 from labkit.errors import (
     AccessRefusedError,
     BrokerDownError,
@@ -32,10 +33,6 @@ from labkit.ledger import Ledger
 from labkit.loads import Loads, Sample
 from labkit.results.run import Run
 from labkit.tasks import Task
-
-if TYPE_CHECKING:
-    from labkit.compare import Comparison
-    from labkit.compare.strategy import Strategy
 
 CONSUMERS_LIMIT = 15.0  # seconds until the broker must show new workers
 DELETE_LIMIT, DELETE_PAUSE = 15.0, 0.3  # seconds in which a queue must go, and between two attempts
@@ -282,11 +279,9 @@ class Lab:
         strategies: Iterable[Strategy],
         workload: Iterable[Task],
         workers: int | Sequence[float] = 2,
-        **settings: object,
+        **settings: Any,
     ) -> Comparison:
         """Run every strategy on the same tasks, in turn; see ``labkit.compare.compare`` for the ``settings``."""
-        from labkit.compare import compare
-
         return compare(self, strategies, workload, workers, **settings)
 
     def wait(self, condition: Callable[[], object], what: str, timeout: float = 30) -> None:

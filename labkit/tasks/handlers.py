@@ -11,6 +11,7 @@ import math
 import re
 from collections.abc import Callable, Mapping
 
+from labkit import checks
 from labkit.errors import TaskError
 from labkit.tasks import JOB_COST, JSON, MAX_COST, TEXT, Task, fresh_id
 
@@ -29,10 +30,15 @@ def parse(body: bytes, message_id: str | None = None, content_type: str | None =
     is JSON.
 
     Raises TaskError when the body is neither text nor a JSON task; whether the kind is known and
-    its fields are right is found out by ``perform``.
+    its fields are right is found out by ``perform``. Raises UsageError for something that is no message at all.
     """
+    if not isinstance(body, bytes):
+        raise checks.refused("body", body, "Give the bytes of a message.")
     if content_type == TEXT and message_id and body.isascii():  # the lab's own: the fast way
         return Task(message_id, body, body.count(b"."))
+    for what, given in (("message_id", message_id), ("content_type", content_type)):
+        if given is not None and not isinstance(given, str):
+            raise checks.refused(what, given, "Use a text, or None.")
     if content_type is not None:
         content_type = content_type.partition(";")[0].strip().lower()
     if content_type == JSON or (content_type != TEXT and body.lstrip()[:1] == b"{"):
