@@ -27,21 +27,24 @@ DOT = 0.01  # seconds
 STEPS = 25
 SURE = 0.1  # seconds that a producer must have to go if a cut is sure to strike it
 PROVEN = 30.0  # seconds until a fault must show
+HASTE = 8.0  # the speed at which the rest is done
 
 # What may happen at each step, and how often in proportion.
 EVENTS = {
-    "publish": 8,
-    "join": 3,
+    "publish": 6,
+    "join": 6,
     "leave": 2,
-    "crash": 4,
-    "pause": 2,
+    "crash": 3,
+    "pause": 3,
     "resume": 3,
     "speed": 2,
-    "cut worker": 3,
-    "cut producer": 3,
+    "cut worker": 4,
+    "cut producer": 4,
     "declare": 1,
 }
 OUTAGES = ("restart", "kill")
+AMOUNT = (1, 60)  # tasks that are published at a time
+RATES = (None, 100, 300)  # tasks a second
 
 
 @dataclass
@@ -53,7 +56,7 @@ class Fault:
     struck: Callable[[], object]
 
     def __str__(self) -> str:
-        return f"a proof of this fault: {self.step} {self.whom}"
+        return f"a proof that this has struck: {self.step} {self.whom}"
 
 
 @dataclass
@@ -66,6 +69,8 @@ class Storm:
     done: list[str] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
 
+    gone: set[str] = field(default_factory=set)  # workers that were told to leave, or to crash
+
     def __post_init__(self) -> None:
         self.random = Random(self.seed)
         draw = self.random.choice
@@ -74,7 +79,7 @@ class Storm:
         self.prefetch = draw([None, 1, 2, 10])
         self.confirms = draw([True, True, False])
         self.persistent = True if self.type == "quorum" else draw([True, True, False])
-        self.loads = draw([True, False, False])  # the broker's figures cost seconds at the end
+        self.loads = draw([True, False, False, False])  # the broker's figures cost 2-3 s at the end
         self.producers: list[Producer] = []
         # Up to where a client's connection is known to be broken: for a worker the number of events in the ledger,
         # for a producer the number of its connections.
@@ -101,27 +106,28 @@ class Storm:
         """Run the schedule on the bench, and prove every fault; returns the Run and the queue."""
         declared = time.monotonic()
         queue = lab.queue("storm", type=self.type)
-        self._join(lab, queue)
+        self.join(lab, queue)
         steps = self.random.choices(list(EVENTS), EVENTS.values(), k=STEPS)
         if self.outages:
             steps.insert(self.random.randrange(5, STEPS), self.random.choice(OUTAGES))
         for step in ["publish", *steps]:
             if step == "kill":  # the pause is the subject: nothing tells when the declaration is safe
                 time.sleep(max(0.0, declared + SETTLED - time.monotonic()))
-            self.log.append(self._step(step, lab, queue) or step)
+            self.log.append(self.step(step, lab, queue) or step)
             time.sleep(self.random.uniform(0, 0.1))  # the weather: a schedule needs its pauses
-        for worker in self._alive(lab):
+        for worker in self.alive(lab):
             worker.resume()
-        if not self._alive(lab):
-            self._join(lab, queue)
-        self._prove(lab, queue)
+            worker.speed = HASTE
+        if not self.alive(lab):
+            self.join(lab, queue)
+        self.prove(lab, queue)
         return lab.finish(timeout=120), queue
 
-    def _prove(self, lab: Lab, queue: str) -> None:
+    def prove(self, lab: Lab, queue: str) -> None:
         """Wait for the proof of every fault; AssertionError with the fault that never struck."""
         for fault in self.faults:
             until(fault.struck, str(fault), PROVEN)
-        consumers = {worker.name for worker in self._alive(lab)}
+        consumers = {worker.name for worker in self.alive(lab)}
         until(
             lambda: proofs.broker_has_just_these_consumers(lab, queue, consumers),
             f"the broker to have just the consumers {consumers}",
@@ -130,12 +136,12 @@ class Storm:
 
     # --- what happens ------------------------------------------------------------------------
 
-    def _step(self, step: str, lab: Lab, queue: str) -> str | None:
+    def step(self, step: str, lab: Lab, queue: str) -> str | None:
         """Take one step; returns what is to be logged if that is something else than the step."""
         if step == "publish":
-            self._publish(lab, queue)
+            self.publish(lab, queue)
         elif step == "join":
-            self._join(lab, queue)
+            self.join(lab, queue)
         elif step in OUTAGES:
             self._outage(step, lab)
         elif step == "declare":
@@ -144,7 +150,7 @@ class Storm:
                 channel.queue_declare(queue, durable=True, arguments=arguments)
         elif step == "cut producer":
             return self._cut_producer()
-        elif workers := self._alive(lab):
+        elif workers := self.alive(lab):
             return self._to_a_worker(step, lab, self.random.choice(workers))
         else:
             return f"nobody to {step}"
@@ -168,6 +174,7 @@ class Storm:
             worker.cut()
             self._inject(step, name, proofs.cut_worker_lost_its_connection_and_came_back, ledger, name, since)
         else:
+            self.gone.add(name)
             # A cut that it has not noticed, or not mended, cannot show any more.
             self.faults = [
                 fault
@@ -190,7 +197,8 @@ class Storm:
         able = [
             producer
             for producer in self.producers
-            if producer.rate is not None
+            if producer.is_alive()
+            and producer.rate is not None
             and len(producer.workload) - producer.published >= SURE * producer.rate
             and producer.connections > self.broken.get(producer.name, 0)
         ]
@@ -212,23 +220,23 @@ class Storm:
         assert proofs.broker_began_anew(lab.broker, before), f"the broker went on through a {step}"
         self._inject(step, "the broker", proofs.outage_is_in_the_ledger, lab.ledger, since)
 
-    def _publish(self, lab: Lab, queue: str) -> None:
+    def publish(self, lab: Lab, queue: str) -> None:
         seed = self.random.randrange(10**6)
-        workload = tasks.random(self.random.randint(1, 60), seed=seed, low=0, high=3)
-        rate = self.random.choice([None, 100, 300])  # tasks a second
+        workload = tasks.random(self.random.randint(*AMOUNT), seed=seed, low=0, high=3)
+        rate = self.random.choice(RATES)
         settings = {"rate": rate, "confirms": self.confirms, "persistent": self.persistent}
         self.producers.append(lab.publish(queue, workload, wait=False, **settings))
 
-    def _join(self, lab: Lab, queue: str) -> None:
+    def join(self, lab: Lab, queue: str) -> None:
         settings = {"ack": self.ack, "prefetch": self.prefetch, "handlers": {**HANDLERS, "dots": self._do}}
         lab.workers(1, queue, loads=self.loads, timeout=60, **settings)
 
     def _do(self, task: Task, fields: dict) -> None:
         self.done.append(task.id)  # from many threads: append is atomic
 
-    @staticmethod
-    def _alive(lab: Lab) -> list[Worker]:
-        return [worker for worker in lab.active if worker.is_alive() and not worker.leaving]
+    def alive(self, lab: Lab) -> list[Worker]:
+        """The workers that nobody has told to leave or to crash."""
+        return [worker for worker in lab.active if worker.name not in self.gone]
 
 
 def left_over(lab: Lab, threads_before: set[threading.Thread]) -> list[str]:
