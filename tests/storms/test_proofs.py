@@ -117,7 +117,7 @@ def test_an_outage_that_happens_is_proven(lab, begun):
 
 def test_a_client_that_is_cut_already_has_nothing_to_cut(lab, begun):
     storm, queue = begun
-    lab.active[0].stop()
+    storm.gone.add("worker-1")
     assert storm.step("cut worker", lab, queue) == "cut worker worker-2"
     assert storm.step("cut worker", lab, queue) == "nothing to cut in worker-2"
     assert storm.step("cut producer", lab, queue) == "cut producer"
