@@ -12,11 +12,12 @@ import threading
 import time
 from pathlib import Path
 
+from waiting import PATIENCE
+
 from labkit.setup import bootstrap
 
 ROOT = Path(__file__).resolve().parent.parent
 BARE_PYTHON = bootstrap.base_python()  # the Python that .venv was made from
-PATIENCE = 60  # seconds; only a test that fails takes so long
 
 
 def labkit(*arguments, python=sys.executable, cwd=ROOT, timeout=PATIENCE, **environment):
@@ -106,12 +107,3 @@ class Program:
             self.lines.append(line)
         self._coming.put(None)
         return status
-
-
-def wait_until(condition, timeout=PATIENCE, what="the condition"):
-    """Return what ``condition()`` returns as soon as that is true."""
-    deadline = time.monotonic() + timeout
-    while not (result := condition()):
-        assert time.monotonic() < deadline, f"{what} did not come true within {timeout} s"
-        time.sleep(0.05)
-    return result

@@ -16,9 +16,8 @@ from types import SimpleNamespace
 import pika
 import psutil
 import pytest
-from terminal import wait_until
-from test_brokers_connection import server
-from test_management import Server, cut_off, saying
+from servers import Server, cut_off, saying, server
+from waiting import until
 
 from labkit import management, tasks
 from labkit.brokers.remote import Remote
@@ -70,13 +69,13 @@ def nothing_is_left(request, broker):
     yield
     if bench is not None:
         bench.lab.begin()
-        wait_until(
+        until(
             lambda: bench.lab.depth(bench.queue) == (WAITING, 0),
-            what="all tasks in the queue and no consumer",
+            "all tasks in the queue and no consumer",
         )
     threads, processes = before
-    wait_until(lambda: set(threading.enumerate()) <= threads, what="the end of every thread")
-    wait_until(lambda: children() <= processes, what="the end of every process")
+    until(lambda: set(threading.enumerate()) <= threads, "the end of every thread")
+    until(lambda: children() <= processes, "the end of every process")
 
 
 def children():
@@ -378,7 +377,7 @@ def test_a_queue_that_is_deleted_under_its_worker_is_named_in_the_end(bench):
     (worker,) = bench.lab.workers(1, queue)
     with management.of(bench.lab.broker) as api:
         api.delete_queue(queue)
-    wait_until(lambda: isinstance(worker.error, QueueMissingError), what="the worker to find out")
+    until(lambda: isinstance(worker.error, QueueMissingError), "the worker to find out")
     bench.lab.publish(queue, tasks.equal(1))
     with pytest.raises(WaitTimeoutError) as caught:
         bench.lab.finish(timeout=0.5)

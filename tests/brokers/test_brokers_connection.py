@@ -1,9 +1,7 @@
 """Why there is no connection: each reason has an error of its own, and it is quick to come."""
 
-import contextlib
 import logging
 import socket
-import threading
 import time
 from urllib.parse import urlsplit
 
@@ -11,6 +9,7 @@ import pika
 import pika.exceptions
 import pytest
 from pika.adapters.utils.connection_workflow import AMQPConnectorException
+from servers import server
 
 from labkit import brokers
 from labkit.brokers.connection import explain, quiet_pika
@@ -27,35 +26,6 @@ from labkit.errors import (
 
 HANDSHAKE = 6.0  # seconds for pika; RabbitMQ's web server gives up after 5
 QUICK = 20.0  # seconds; a silent server takes that and two questions of 3 s each
-
-
-@contextlib.contextmanager
-def server(answer):
-    """Something on a port of its own that reads a greeting and gives ``answer`` (None: nothing, ever)."""
-    listening = socket.create_server(("127.0.0.1", 0))
-    accepted = []
-
-    def serve():
-        with contextlib.suppress(OSError):
-            while True:
-                client, _ = listening.accept()
-                accepted.append(client)
-                client.recv(64)
-                if answer is not None:
-                    client.sendall(answer)
-                    client.close()
-
-    thread = threading.Thread(target=serve, daemon=True)
-    thread.start()
-    try:
-        yield listening.getsockname()[1]
-    finally:
-        with contextlib.suppress(OSError):
-            listening.shutdown(socket.SHUT_RDWR)
-        listening.close()
-        for client in accepted:
-            client.close()
-        thread.join(5)
 
 
 def refused(url, error):

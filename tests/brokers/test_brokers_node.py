@@ -18,6 +18,7 @@ import pika
 import psutil
 import pytest
 from conftest import not_to_be_had
+from waiting import until
 
 from labkit import brokers
 from labkit.brokers import config, processes
@@ -75,13 +76,6 @@ def started_elsewhere(root, **more):
     return subprocess.Popen(
         [sys.executable, "-c", START, str(root)], cwd=CHECKOUT, start_new_session=True, text=True, **more
     )
-
-
-def wait_until(condition, what, timeout=60):
-    deadline = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < deadline, f"waited {timeout} s for {what}"
-        time.sleep(0.02)
 
 
 def keep(node, queue="kept"):
@@ -211,16 +205,14 @@ def test_a_restart_that_never_comes_is_said_so(node):
 def test_low_disk_space_is_said_instead_of_hanging(node):
     node.ctl("set_disk_free_limit", "900000GB")
     try:
-        began = time.monotonic()
         with pytest.raises(ResourceAlarmError, match="disk or its memory runs low"):
             # The broker looks at its disk now and then, not at once.
-            while time.monotonic() < began + 60:
-                node.wait_ready(5)
+            until(lambda: node.wait_ready(5), "the alarm")
         with pytest.raises(ResourceAlarmError):
             node.start(say=quiet)
     finally:
         node.ctl("set_disk_free_limit", str(config.DISK_FREE_LIMIT))
-    wait_until(lambda: _accepts(node), "the end of the alarm")
+    until(lambda: _accepts(node), "the end of the alarm")
 
 
 def _accepts(node):
@@ -233,7 +225,7 @@ def _accepts(node):
 def test_it_outlives_the_process_that_started_it(node, root):
     node.kill(say=quiet)
     starter = started_elsewhere(root, stdout=subprocess.PIPE)
-    wait_until(node.running, "the node")
+    until(node.running, "the node")
     with contextlib.suppress(ProcessLookupError):
         os.killpg(starter.pid, signal.SIGKILL)  # the starter and all that is in its session
     starter.communicate(timeout=30)
@@ -253,11 +245,11 @@ def test_two_processes_that_start_it_at_once_get_the_same_one(node, root):
 def test_ctrl_c_while_it_starts_leaves_nothing_behind(node, root):
     node.kill(say=quiet)
     starter = started_elsewhere(root, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    wait_until(lambda: processes.alive(known(node).get("broker")), "the process")
+    until(lambda: processes.alive(known(node).get("broker")), "the process")
     broker = processes.alive(known(node)["broker"])
     starter.send_signal(signal.SIGINT)
     starter.communicate(timeout=60)
-    wait_until(lambda: not broker.is_running() or broker.status() == psutil.STATUS_ZOMBIE, "its end")
+    until(lambda: not broker.is_running() or broker.status() == psutil.STATUS_ZOMBIE, "its end")
     assert not node.running()
     assert not node.in_use()
     assert not list(processes.with_environment(("epmd", "beam"), "RABBITMQ_PID_FILE", _pid_file(node)))

@@ -2,8 +2,8 @@
 
 import re
 
+from checkouts import fake, small_checkout
 from terminal import BARE_PYTHON, labkit
-from test_bootstrap import fake, small_checkout
 
 CHECKS = ["Python", "environment", "packages", "Docker", "RabbitMQ", "broker", "management_API"]
 CHECKS += ["ports", "kernel", "disk"]

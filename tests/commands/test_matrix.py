@@ -2,7 +2,8 @@
 
 import psutil
 import pytest
-from terminal import labkit, wait_until
+from terminal import labkit
+from waiting import until
 
 from labkit.commands.test_command import Result
 
@@ -20,7 +21,7 @@ def test_each_broker_has_a_row_and_what_could_not_be_run_is_said_and_fails(broke
     assert head.split() == ["broker", "RabbitMQ", "passed", "failed", "skipped", "minutes"]
     assert node.split()[0] == "node" and node.split()[2:5] == ["1", "0", "0"]
     assert image.startswith("4.3") and "not run: Docker is" in image
-    wait_until(lambda: not left(tmp_path), what="the end of the matrix's own node")
+    until(lambda: not left(tmp_path), "the end of the matrix's own node")
     assert not (tmp_path / ".labkit" / "matrix" / "node" / ".labkit" / "node").exists()
 
 

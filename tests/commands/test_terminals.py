@@ -5,7 +5,8 @@ import signal
 import sys
 
 import pytest
-from terminal import Program, labkit, wait_until
+from terminal import Program, labkit
+from waiting import until
 
 from labkit import management
 
@@ -82,7 +83,7 @@ def test_ctrl_c_finishes_the_task_and_leaves_the_rest(send, worker, depth):
         assert program.end() == 0
         assert "Done 'first..'" in program.output and "second" not in program.output
         assert "Traceback" not in program.output
-    wait_until(lambda: depth() == 1, what="the second message returning to the queue")
+    until(lambda: depth() == 1, "the second message returning to the queue")
 
 
 def test_a_second_ctrl_c_gives_the_task_back(send, worker, depth, channel, queue):
@@ -94,7 +95,7 @@ def test_a_second_ctrl_c_gives_the_task_back(send, worker, depth, channel, queue
         program.interrupt()
         assert program.end() == 0
         assert "Traceback" not in program.output
-    wait_until(lambda: depth() == 1, what="the task returning to the queue")
+    until(lambda: depth() == 1, "the task returning to the queue")
     assert channel.basic_get(queue, auto_ack=True)[0].redelivered
 
 
@@ -108,16 +109,16 @@ def test_a_killed_worker_loses_nothing(send, worker, depth):
     send("--count", "5", "slow..........")
     with worker("--seconds-per-dot", "100", "--prefetch", "5") as program:
         program.wait_for("Received")
-        wait_until(lambda: depth() == 0, what="everything being delivered")
+        until(lambda: depth() == 0, "everything being delivered")
         program.process.kill()
-    wait_until(lambda: depth() == 5, what="the messages returning")
+    until(lambda: depth() == 5, "the messages returning")
 
 
 def test_with_auto_ack_a_killed_worker_loses_everything_it_had(send, worker, depth):
     send("--count", "5", "slow..........")
     with worker("--seconds-per-dot", "100", "--auto-ack") as program:
         program.wait_for("Received")
-        wait_until(lambda: depth() == 0, what="everything being delivered")
+        until(lambda: depth() == 0, "everything being delivered")
         program.process.kill()
     send("afterwards")  # by now the broker has seen the connection go
     assert depth() == 1
@@ -126,7 +127,7 @@ def test_with_auto_ack_a_killed_worker_loses_everything_it_had(send, worker, dep
 def test_the_broker_knows_the_worker_by_its_name(broker, worker):
     api = management.of(broker)
     with worker("--name", "anna"):
-        wait_until(lambda: "anna" in [each.user_provided_name for each in api.connections()], what="anna")
+        until(lambda: "anna" in [each.user_provided_name for each in api.connections()], "anna")
 
 
 @pytest.mark.parametrize("arguments", [["send", "hello"], ["worker"]], ids=["send", "worker"])

@@ -20,7 +20,8 @@ import pytest
 from kernels import kernel_of
 from nbclient import NotebookClient
 from nbclient.exceptions import DeadKernelError
-from terminal import PATIENCE, ROOT, Program, listen, wait_until
+from terminal import ROOT, Program, listen
+from waiting import until
 
 from labkit import brokers, management
 
@@ -137,8 +138,8 @@ def test_after_a_kernel_was_killed_the_lesson_runs_again_and_nothing_of_it_is_le
     where, started = kill_in_the_middle(path, Random(f"{path.stem} {moment}"))
     brokers.find().start()
     run_all(path)
-    wait_until(lambda: not orphans(started), what=f"the end of what the kernel had started ({where})")
-    wait_until(lambda: traces(broker) <= before, what=f"the end of queues and connections ({where})")
+    until(lambda: not orphans(started), f"the end of what the kernel had started ({where})")
+    until(lambda: traces(broker) <= before, f"the end of queues and connections ({where})")
     if broker.kind == "node":
         assert len(nodes()) == 2, "one broker and its port mapper"
 
@@ -160,8 +161,8 @@ def test_kernels_at_the_same_time_do_not_disturb_each_other_even_after_two_were_
     before = traces(broker)
     killed = at_once(lambda path: kill_in_the_middle(path, Random(path.stem)), LESSONS[:2])
     at_once(run_all, [LESSONS[0], LESSONS[0], LESSONS[1]])
-    wait_until(lambda: not orphans([each for _, started in killed for each in started]), what="orphans' end")
-    wait_until(lambda: traces(broker) <= before, what="the end of queues and connections")
+    until(lambda: not orphans([each for _, started in killed for each in started]), "orphans' end")
+    until(lambda: traces(broker) <= before, "the end of queues and connections")
 
 
 RESTARTING = """
@@ -182,7 +183,7 @@ def test_a_kernel_killed_while_it_restarts_the_broker_leaves_one_that_starts_aga
     channel.connection.close()
     with Program(sys.executable, "-u", "-c", RESTARTING) as kernel:
         kernel.wait_for("ready")
-        wait_until(lambda: not broker.running(), timeout=PATIENCE, what="the broker to go")
+        until(lambda: not broker.running(), "the broker to go")
         os.kill(kernel.process.pid, signal.SIGKILL)
         kernel.end()
     again = brokers.find()
@@ -213,8 +214,8 @@ def test_closing_the_terminal_ends_jupyterlab_and_the_broker_that_it_started(bro
         family = of_home(tmp_path)
         assert {"beam.smp", "epmd"} <= {each.name() for each in family}
         os.close(terminal)
-        wait_until(lambda: os.waitpid(pid, os.WNOHANG)[0] == pid, timeout=120, what="the end of labkit")
-        wait_until(lambda: not of_home(tmp_path), what=f"the end of {family}")
+        until(lambda: os.waitpid(pid, os.WNOHANG)[0] == pid, "the end of labkit", timeout=120)
+        until(lambda: not of_home(tmp_path), f"the end of {family}")
     finally:
         for each in of_home(tmp_path):
             with contextlib.suppress(psutil.NoSuchProcess):  # it went with the one before it

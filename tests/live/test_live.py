@@ -5,12 +5,12 @@ import random
 import re
 import subprocess
 import sys
-import threading
 import time
 
 import nbclient
 import nbformat
 import pytest
+from films import Film, panels, words
 
 from labkit import live, tasks
 from labkit.errors import SavedRunError, UsageError
@@ -27,31 +27,9 @@ from labkit.results.run import Run
 TIMEOUT = 60  # seconds, generous for a busy machine
 
 
-class Film:
-    """A screen that keeps every picture."""
-
-    def __init__(self):
-        self.scenes, self.last = [], None
-        self.began = threading.Event()
-
-    def draw(self, scene, text):
-        self.scenes.append(scene)
-
-    def end(self, scene, text):
-        self.last = scene
-
-
 def looks(scene):
     """How the boxes look, label by label (marks and sizes are dropped)."""
     return {box[6].lstrip("↻✓"): box[5].removesuffix(" tight") for box in scene["boxes"]}
-
-
-def words(scene):
-    return [word[3] for word in scene["words"]]
-
-
-def panels(scene):
-    return [panel[4] for panel in scene["panels"]]
 
 
 def still(seat):

@@ -10,6 +10,7 @@ import sys
 import time
 
 import pytest
+from waiting import PATIENCE, until
 
 from labkit import brokers, management, tasks
 from labkit.clients.producer import Producer
@@ -19,16 +20,6 @@ from labkit.ledger import Kind, Ledger
 from labkit.loads import Load, Loads, LoadSampler, Sample
 from labkit.loads.reconcile import expected_loads
 from labkit.management import answers
-
-LIMIT = 60  # seconds that a busy machine may take
-
-
-def until(condition, what, limit=LIMIT):
-    deadline = time.monotonic() + limit
-    while not (value := condition()):
-        assert time.monotonic() < deadline, f"waited {limit} s for {what}"
-        time.sleep(0.02)
-    return value
 
 
 class Bench:
@@ -63,7 +54,7 @@ class Bench:
     def publish(self, workload):
         producer = Producer(self.broker.parameters("producer"), self.queue, workload, ledger=self.ledger)
         producer.start()
-        producer.wait(LIMIT)
+        producer.wait(PATIENCE)
 
     def shown(self, *names):
         """Waits until the broker's figures show these workers."""
@@ -223,7 +214,7 @@ def test_a_worker_in_a_terminal_appears_by_its_connections_name(bench, tmp_path)
         loads = sampler.final()
     finally:
         process.kill()
-        process.wait(LIMIT)
+        process.wait(PATIENCE)
     assert loads.final["terminal"].acknowledged > 0
     told = loads.reconcile(bench.ledger)
     assert told.agrees

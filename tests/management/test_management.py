@@ -7,25 +7,16 @@ import socket
 import threading
 import time
 import uuid
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from pika.exceptions import AMQPError
+from servers import Server, cut_off, saying
+from waiting import until
 
 from labkit import brokers, management
 from labkit.errors import AccessRefusedError, ManagementError, QueueMissingError, VirtualHostError
 from labkit.management import Management, answers
 from labkit.management import http as rest
-
-LIMIT = 60  # seconds that a busy machine may take for a figure to appear
-
-
-def until(condition, what, limit=LIMIT):
-    deadline = time.monotonic() + limit
-    while not (value := condition()):
-        assert time.monotonic() < deadline, f"waited {limit} s for {what}"
-        time.sleep(0.05)
-    return value
 
 
 @pytest.fixture
@@ -237,57 +228,6 @@ def test_a_broker_without_a_management_address_says_which_variable_to_set(broker
 
 
 # Something else that answers, or nothing.
-
-
-class Server:
-    """A small HTTP server that answers as it is told, and counts how often it was asked."""
-
-    def __init__(self, answer):
-        server = self
-        self.requests = []
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self):
-                server.requests.append(self.command)
-                with contextlib.suppress(OSError):
-                    answer(self, len(server.requests))
-
-            do_DELETE = do_GET
-
-            def log_message(self, *_):
-                pass
-
-        self._http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._http.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self._http.server_address[1]}"
-        self._thread = threading.Thread(target=self._http.serve_forever, args=(0.02,), daemon=True)
-
-    def __enter__(self):
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self._http.shutdown()
-        self._http.server_close()
-
-
-def saying(status, body):
-    def answer(handler, _):
-        handler.send_response(status)
-        handler.send_header("Content-Length", str(len(body)))
-        handler.end_headers()
-        handler.wfile.write(body)
-
-    return answer
-
-
-def cut_off(handler, _):
-    handler.send_response(200)
-    handler.send_header("Content-Length", "1000")
-    handler.end_headers()
-    handler.wfile.write(b'{"rabbitmq_version": ')
-    handler.wfile.flush()
-    handler.connection.shutdown(socket.SHUT_RDWR)
 
 
 def asked(server, timeout=5.0):

@@ -1,12 +1,10 @@
 """A lesson in JupyterLab, in a real browser: opened, run to its end, and looked at."""
 
 import pytest
-from terminal import wait_until
+from browsing import READY, RUN, open_notebook, run_all, scroll_through
+from waiting import until
 
 from labkit.commands import start_command as start
-
-READY = 120_000  # milliseconds until JupyterLab shows a notebook with its kernel, on a busy machine
-RUN = 240_000  # milliseconds for a lesson of half a minute
 
 
 @pytest.fixture(scope="module")
@@ -14,37 +12,6 @@ def jupyterlab():
     """JupyterLab as ``labkit start`` runs it; gives its address."""
     with start.jupyterlab(None, browser=False) as server:
         yield start.wait_until_ready(server)
-
-
-def open_notebook(page, url, name):
-    """Open a notebook and wait until its kernel is idle."""
-    page.goto(url.replace("00_start_here", name) + "&reset")  # without the tabs of the test before
-    page.locator(".jp-Notebook .jp-Cell").first.wait_for(timeout=READY)
-    # The status bar's word: the indicator in the toolbar says "idle" before there is a kernel, too.
-    page.get_by_text("| Idle").first.wait_for(timeout=READY)
-
-
-def run_all(page):
-    """Run → Run All Cells, and wait for the last code cell to have a number."""
-    page.locator(".jp-Notebook").first.click(position={"x": 5, "y": 5})
-    page.get_by_role("menuitem", name="Run", exact=True).click()
-    page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
-
-
-def scroll_through(page, look):
-    """Look at all cells, from the top, until something is found: those out of sight may not be rendered."""
-    page.evaluate("document.querySelector('.jp-WindowedPanel-outer').scrollTop = 0")
-    for _ in range(200):
-        page.wait_for_timeout(50)
-        if look():
-            return True
-        moved = page.evaluate(
-            "() => { const e = document.querySelector('.jp-WindowedPanel-outer'); const before = e.scrollTop;"
-            " e.scrollTop += 500; return e.scrollTop > before }"
-        )
-        if not moved:
-            break
-    return False
 
 
 @pytest.mark.timeout(600)
@@ -83,8 +50,6 @@ def test_pressing_a_button_of_a_prediction_reaches_the_kernel(page, jupyterlab, 
     open_notebook(page, jupyterlab, "00_start_here")
     run_all(page)
     button = page.get_by_role("button", name="a dictionary")
-    wait_until(
-        lambda: scroll_through(page, button.count), timeout=RUN / 1000, what="the prediction to be there"
-    )
+    until(lambda: scroll_through(page, button.count), "the prediction to be there", timeout=RUN / 1000)
     button.first.click(timeout=READY)
     page.get_by_text("Your prediction: a dictionary").wait_for(timeout=RUN)

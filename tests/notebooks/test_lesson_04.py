@@ -124,7 +124,7 @@ def until_it_ends(connect, queue, work, **more):
         try:
             return serve_once(connect, queue, work, **more)
         except AMQPError:
-            time.sleep(0.3)
+            time.sleep(0.3)  # as a learner's worker does, before it connects again
 
 
 def without_coming_back(connect, queue, work):
@@ -155,7 +155,7 @@ def never_acknowledging(connect, queue, work):
                     return
                 work(body)
         except AMQPError:
-            time.sleep(0.3)
+            time.sleep(0.3)  # as a learner's worker does, before it connects again
 
 
 def with_callbacks(connect, queue, work):
@@ -176,7 +176,7 @@ def with_callbacks(connect, queue, work):
                 channel.basic_consume(queue, on_message)
                 channel.start_consuming()
         except AMQPConnectionError:
-            time.sleep(0.2)
+            time.sleep(0.2)  # likewise
 
 
 def returning_at_once(connect, queue, work):

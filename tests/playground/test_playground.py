@@ -8,8 +8,9 @@ import threading
 import time
 
 import pytest
-from test_browser import READY, RUN, open_notebook, run_all
-from test_live import Film, panels, words
+from browsing import READY, RUN, open_notebook, run_all
+from films import Film, panels, words
+from waiting import until
 
 from labkit import management, tasks
 from labkit.commands import playground_command as command
@@ -35,13 +36,6 @@ LONG = Settings(
     speeds=(1.0, 1.0),
     strategies=(Strategy(prefetch=2), Strategy(ack="automatic")),
 )
-
-
-def until(condition, what, timeout=TIMEOUT):
-    deadline = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < deadline, f"waited for {what}"
-        time.sleep(0.02)
 
 
 @pytest.fixture

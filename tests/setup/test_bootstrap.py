@@ -1,8 +1,6 @@
 """Setting up on a fresh machine, in small checkouts with one small package, and what can go wrong there."""
 
-import contextlib
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -11,7 +9,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-from terminal import BARE_PYTHON, ROOT, Program, variables
+from checkouts import called, fake, small_checkout
+from terminal import BARE_PYTHON, Program, variables
 
 from labkit.errors import BrokerNotInstalledError
 from labkit.setup import bootstrap, machine
@@ -43,16 +42,6 @@ def failed(answer):
     assert answer.stderr.startswith("labkit: ") and "\n  → " in answer.stderr
     assert "Traceback" not in answer.stderr
     return answer.stderr
-
-
-def small_checkout(folder):
-    folder.mkdir(parents=True, exist_ok=True)
-    shutil.copytree(ROOT / "labkit", folder / "labkit", ignore=shutil.ignore_patterns("__pycache__"))
-    pin = next(
-        line for line in (ROOT / "requirements.txt").read_text().splitlines() if line.startswith("tqdm")
-    )
-    (folder / "requirements.txt").write_text(f"# one package\n{pin}  # small\n")
-    return folder
 
 
 @pytest.fixture
@@ -244,23 +233,6 @@ class TestInstalling:
         with pytest.raises(BrokerNotInstalledError) as caught:
             machine.install_rabbitmq()
         assert "E: this is a fake" in caught.value.do
-
-
-def fake(folder, *names, status=0):
-    """Put programs there that write down how they were called; return the PATH to find them."""
-    for name in names:
-        program = folder / name
-        program.write_text(
-            f'#!/bin/sh\necho "{name} $*" >>{folder}/called\necho "E: this is a fake"\nexit {status}\n'
-        )
-        program.chmod(0o755)
-    return f"{folder}"
-
-
-def called(folder):
-    with contextlib.suppress(FileNotFoundError):
-        return (folder / "called").read_text().splitlines()
-    return []
 
 
 def installs(manager):

@@ -14,7 +14,8 @@ from urllib.parse import urlsplit
 
 import psutil
 import pytest
-from terminal import BARE_PYTHON, ROOT, Program, labkit, wait_until
+from terminal import BARE_PYTHON, ROOT, Program, labkit
+from waiting import until
 
 pytestmark = [pytest.mark.timeout(900), pytest.mark.own_broker]
 COLD = 600  # seconds for the first start: pip on a busy machine
@@ -168,7 +169,7 @@ def test_ctrl_c_ends_jupyterlab_its_kernels_and_the_broker(running, surroundings
     running.interrupt()
     assert running.end(120) == 0
     assert "Traceback" not in running.output
-    wait_until(lambda: not processes_of(surroundings[0]), what="the end of every process of the clone")
+    until(lambda: not processes_of(surroundings[0]), "the end of every process of the clone")
     for url in running.jupyter, running.management:
         with pytest.raises(urllib.error.URLError):
             fetch(url)
@@ -184,7 +185,7 @@ def test_a_second_start_is_quick_and_installs_nothing(surroundings):
     assert "Installing" not in program.output and "Making" not in program.output
     load = os.getloadavg()[0] / os.cpu_count()
     assert took <= WARM * (BUSY if load > 1 else 1), f"{took:.1f} s"
-    wait_until(lambda: not processes_of(surroundings[0]), what="the end of every process of the clone")
+    until(lambda: not processes_of(surroundings[0]), "the end of every process of the clone")
 
 
 def test_a_broker_that_ran_before_runs_on(surroundings):
