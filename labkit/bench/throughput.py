@@ -213,7 +213,7 @@ def workers(
                     others = [(Bare, BARE, goal)]
                     if manner == "drained":
                         others.append((Events, EVENTS, OF_EVENTS))
-                    for kind, other, goal in others:  # noqa: PLW2901
+                    for kind, other, goal in others:
                         ratio = alternate(
                             f"{manner}, {number} worker{'s'[: number > 1]}, {name}, {other}",
                             lambda once=once: once(Ours),

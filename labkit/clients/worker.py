@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import functools
 import threading
+import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from enum import Enum
 
 import pika
 from pika.channel import Channel
@@ -16,12 +15,14 @@ from labkit.clients.consumer import ACKNOWLEDGED, REQUEUED, Consumer, Delivery
 from labkit.clients.dead_letters import DeadLetters
 from labkit.clients.listener import Listener
 from labkit.clients.stretch import Stretch
+from labkit.clients.worker_state import CrashPlan, State
 from labkit.errors import LabError, TaskError, UsageError
 from labkit.ledger import Kind, Ledger
 from labkit.tasks import TEXT, Task
 from labkit.tasks.handlers import HANDLERS, Handler, parse, perform
 
 ON_ERROR = ("reject", "requeue", "acknowledge", "dead-letter")
+CRASH_GRACE = 0.04  # seconds that a crash waits for a handler that is just at work
 AT_A_TIME = 100  # tasks that take no time, done before the connection is served again
 STARTED, FINISHED = int(Kind.STARTED), int(Kind.FINISHED)  # an Enum's attributes are slow
 JUST_DOTS = HANDLERS["dots"]  # it computes nothing
@@ -31,32 +32,6 @@ VERDICTS = {
     Kind.REJECTED: "rejected",
     Kind.DEAD_LETTERED: "dead-lettered",
 }
-
-
-class State(str, Enum):
-    """What a worker does at this moment."""
-
-    CONNECTING = "connecting"
-    IDLE = "idle"
-    WORKING = "working"
-    PAUSED = "paused"
-    RECONNECTING = "reconnecting"
-    CRASHED = "crashed"
-    STOPPED = "stopped"
-
-    __str__ = str.__str__
-
-
-@dataclass(frozen=True)
-class CrashPlan:
-    """Crash by itself in the n-th task: in the "middle" of the work, or "after" it, before the acknowledgement."""
-
-    task: int
-    when: str = "middle"
-
-    def __post_init__(self) -> None:
-        checks.whole("crash_in", self.task, 1, 2**31 - 1)
-        checks.one_of("crash_when", self.when, ("middle", "after"))
 
 
 class Worker(Consumer):
@@ -141,7 +116,7 @@ class Worker(Consumer):
         self._task: Delivery | None = None  # the one it works on
         self._stretch: Stretch | None = None  # the time that takes
         self._dead_letters: DeadLetters | None = None
-        self._crashed = self._paused = self._left = False
+        self._crashed = self._paused = self._left = self._computing = False
         self._moment = threading.Lock()  # a task is finished before a crash or a pause, or not at all
         self.speed = speed
 
@@ -191,17 +166,29 @@ class Worker(Consumer):
         super().stop(timeout)
 
     def crash(self) -> None:
-        """Break its TCP connection in the middle of whatever it does; the broker is told nothing."""
-        with self._moment:
-            self._crashed = True
-            self.ledger.record(Kind.CRASHED, worker=self._label)
+        """Break its TCP connection in the middle of whatever it does; the broker is told nothing.
+
+        A handler that computes cannot be stopped: what it still does after a moment's grace is not recorded.
+        """
+        deadline = time.monotonic() + CRASH_GRACE
+        while not self._crash_now(anyhow=threading.current_thread() is self or time.monotonic() > deadline):
+            time.sleep(CRASH_GRACE / 40)
         self.cut()
         self._call(self._end)
+
+    def _crash_now(self, anyhow: bool) -> bool:
+        """Be crashed, unless a handler is just at work; whether it is."""
+        with self._moment:
+            if self._computing and not anyhow:
+                return False
+            self._crashed = True
+            self.ledger.record(Kind.CRASHED, worker=self._label)
+            return True
 
     def pause(self) -> None:
         """Hold it where it is; it stays connected, answers heartbeats and is sent tasks as before.
 
-        No task is started or finished from now on; a handler that computes goes on, but its task stays unfinished.
+        No task is started or finished from now on, but for one whose handler is just at work.
         """
         with self._moment:
             self._paused = True
@@ -319,42 +306,56 @@ class Worker(Consumer):
         self._stretch = None
         if self._doomed("middle"):
             self.crash()
-        elif task is None:
-            self._finish(delivery, None, None)
+            return
+        with self._moment:
+            if self._crashed:
+                return
+            if self._paused:
+                self._stretch = self._work(0.0, 0.0, lambda: self._worked(delivery, task))
+                return
+            self._computing = task is not None
+            if task is None:
+                self.ledger.record(FINISHED, delivery.task_id, self._label, None, delivery.tag)
+        if task is None:
+            self._finished(delivery)
             self._later()
         elif self.own_thread:
             loop = self._loop
 
             def compute() -> None:
-                what = self._performed(delivery, task)
+                what = self._perform(delivery, task)
                 if loop is not None:
                     loop.add_callback_threadsafe(what)
 
             threading.Thread(target=compute, name=f"{self._label} computes", daemon=True).start()
         else:
-            self._performed(delivery, task)()
+            self._perform(delivery, task)()
 
-    def _performed(self, delivery: Delivery, task: Task) -> Callable[[], None]:
+    def _perform(self, delivery: Delivery, task: Task) -> Callable[[], None]:
         """Have the handler do the task; returns what is to be done in the loop then."""
         try:
             result = perform(task, self.handlers)
         except BaseException as error:  # the handlers are the learner's, and may raise SystemExit
-            return functools.partial(self._fail_late, delivery, error)
-        return functools.partial(self._finish_late, delivery, task, result)
+            return functools.partial(self._performed, Kind.FAILED, delivery, task, error)
+        return functools.partial(self._performed, Kind.FINISHED, delivery, task, result)
 
-    def _finish(self, delivery: Delivery, task: Task | None, result: object) -> None:
-        """The work is done; a paused worker has that said when it goes on."""
-        with self._moment:
-            if self._crashed:
-                return
-            if self._paused:
-                self._stretch = Stretch(
-                    self._loop, 0.0, 0.0, lambda: self._finish_late(delivery, task, result)
-                )
-                return
-            self.ledger.record(FINISHED, delivery.task_id, self._label, None, delivery.tag)
-        if task is not None and self._listener is not None:
-            self._tell(self._listener.done, task, result)
+    def _performed(self, kind: Kind, delivery: Delivery, task: Task, result: object) -> None:
+        """In the loop: the handler has returned, or raised."""
+        if isinstance(result, BaseException) and kind is Kind.FAILED:
+            self._failed(delivery, result)
+        else:
+            with self._moment:
+                self._computing = False
+                if self._crashed:
+                    return
+                self.ledger.record(FINISHED, delivery.task_id, self._label, None, delivery.tag)
+            if self._listener is not None:
+                self._tell(self._listener.done, task, result)
+            self._finished(delivery)
+        self._later()
+
+    def _finished(self, delivery: Delivery) -> None:
+        """The work is done, and the ledger knows: acknowledge it."""
         if self._doomed("after"):
             self.crash()
             return
@@ -362,20 +363,13 @@ class Worker(Consumer):
             self._settle(ACKNOWLEDGED, delivery)
         self._task = self.current = None
 
-    def _finish_late(self, delivery: Delivery, task: Task | None, result: object) -> None:
-        self._stretch = None
-        self._finish(delivery, task, result)
-        self._later()
-
-    def _fail_late(self, delivery: Delivery, error: BaseException) -> None:
-        self._failed(delivery, error)
-        self._later()
-
     def _failed(self, delivery: Delivery, error: BaseException) -> None:
         """It cannot be done: say so to the broker."""
-        if self._crashed:
-            return
-        self.ledger.record(Kind.FAILED, delivery.task_id, self._label, str(error), delivery.tag)
+        with self._moment:
+            self._computing = False
+            if self._crashed:
+                return
+            self.ledger.record(Kind.FAILED, delivery.task_id, self._label, str(error), delivery.tag)
         silent = self.ack != "manual" or self.ack_when == "before" or self._gone
         kind = Kind.ACKNOWLEDGED if silent else self._verdict()
         if self._listener is not None:
@@ -387,6 +381,7 @@ class Worker(Consumer):
         self._task = self.current = None
 
     def _verdict(self) -> Kind:
+        """What becomes of a task that cannot be done."""
         if self.on_error == "acknowledge":
             return Kind.ACKNOWLEDGED
         if self.on_error == "requeue":

@@ -151,7 +151,7 @@ class Account:
                 continue
             seat = seats[w]
             key = d or -1 - t
-            if kind == _DELIVERED or kind == _REDELIVERED:  # noqa: PLR1714, SIM109 (faster)
+            if kind == _DELIVERED or kind == _REDELIVERED:  # noqa: SIM109 (faster)
                 if key in seat.held:
                     key = self._another(seat, d)
                 one = seat.held[key] = Delivery(t, w, at, kind == _REDELIVERED, seat.settles)

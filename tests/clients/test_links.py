@@ -85,6 +85,21 @@ def test_a_crash_is_seen_by_the_broker_at_once(lab):
     lab.wait(lambda: lab.depth(queue) == (3, 0), "the broker to have all three back", timeout=3)
 
 
+@pytest.mark.parametrize("own_thread", [False, True])
+def test_what_a_handler_had_done_when_the_crash_came_is_in_the_ledger(lab, own_thread):
+    queue = lab.queue(f"effects-{own_thread}")
+    lab.publish(queue, tasks.equal(200, cost=0), confirms=100)
+    effects: list[str] = []
+    settings = {"own_thread": own_thread, "handlers": {"dots": lambda task, _: effects.append(task.id)}}
+    while lab.depth(queue)[0]:
+        before = len(effects)
+        (worker,) = lab.workers(1, queue, loads=False, prefetch=3, **settings)
+        lab.wait(lambda before=before: len(effects) > before + 10 or not lab.depth(queue)[0], "some work")
+        worker.crash()
+        worker.join(2)
+    lab.wait(lambda: effects == [event.task_id for event in lab.ledger.events({Kind.FINISHED})], "the same")
+
+
 # --- time is a timer ------------------------------------------------------------------------
 
 
@@ -99,7 +114,9 @@ def test_heartbeats_are_answered_while_a_task_takes_long(lab):
 
 
 @pytest.mark.parametrize("own_thread", [False, True])
-def test_a_handler_that_computes_keeps_its_connection_waiting_unless_it_has_a_thread_of_its_own(lab, own_thread):
+def test_a_handler_that_computes_keeps_its_connection_waiting_unless_it_has_a_thread_of_its_own(
+    lab, own_thread
+):
     queue = lab.queue(f"computes-{own_thread}")
     there = threading.Event()
 
@@ -156,7 +173,9 @@ def test_a_faster_worker_ends_the_task_it_is_at_sooner(lab):
 # --- whatever a handler or listener raises --------------------------------------------------
 
 
-@pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt(), ValueError("no")], ids=lambda e: type(e).__name__)
+@pytest.mark.parametrize(
+    "error", [SystemExit(3), KeyboardInterrupt(), ValueError("no")], ids=lambda e: type(e).__name__
+)
 def test_a_worker_survives_whatever_its_handler_raises(lab, error):
     queue = lab.queue("raises")
 
@@ -211,7 +230,9 @@ def test_a_task_that_cannot_be_done_is_published_to_the_dead_letter_queue_and_th
 
 def test_without_its_dead_letter_queue_a_bad_task_goes_back_and_is_not_lost(lab):
     queue = lab.queue("no-parking")
-    (worker,) = lab.workers(1, queue, on_error="dead-letter", dead_letter_queue="nowhere", loads=False, prefetch=1)
+    (worker,) = lab.workers(
+        1, queue, on_error="dead-letter", dead_letter_queue="nowhere", loads=False, prefetch=1
+    )
     lab.publish(queue, [tasks.Task("bad-2", b"\xff", content_type="text/plain")])
     lab.wait(lambda: times(lab, worker, Kind.REQUEUED), "it to be given back")
     worker.stop()
@@ -254,7 +275,9 @@ def test_what_was_not_confirmed_when_the_connection_broke_is_published_again(lab
         lab.wait(lambda before=before: producer.published > before + 10, "some more", timeout=10)
         assert producer.cut()
     producer.wait(30)
-    assert {event.task_id for event in lab.ledger.events({Kind.CONFIRMED})} == {t.id for t in producer.workload}
+    assert {event.task_id for event in lab.ledger.events({Kind.CONFIRMED})} == {
+        t.id for t in producer.workload
+    }
     assert lab.depth(queue)[0] >= 200
 
 
