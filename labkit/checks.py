@@ -25,12 +25,13 @@ def text(what: str, value: object) -> str:
     """A name that AMQP can carry."""
     if not isinstance(value, str) or not value:
         raise refused(what, value, "Use a text that is not empty.")
-    if len(value.encode("utf-8", "surrogatepass")) > LONGEST_NAME:
-        raise UsageError(
-            f"{what} is longer than {LONGEST_NAME} bytes: {value[:20]}….",
-            do="Use a shorter name.",
-            field=what,
-        )
+    try:
+        long = len(value.encode()) > LONGEST_NAME
+    except UnicodeEncodeError:  # half of a pair: a file's name that was no UTF-8, for example
+        raise refused(what, value, "Use a text of whole characters.") from None
+    if long:
+        short = f"{what} is longer than {LONGEST_NAME} bytes: {value[:20]}…."
+        raise UsageError(short, do="Use a shorter name.", field=what)
     return value
 
 

@@ -24,6 +24,7 @@ from labkit.brokers.remote import Remote
 from labkit.clients.producer import Producer
 from labkit.clients.worker import Worker
 from labkit.commands import cli
+from labkit.compare import Strategy
 from labkit.errors import (
     AccessRefusedError,
     BrokerDownError,
@@ -103,6 +104,8 @@ def bench_of(lesson="bad-input-2", **settings):
 
 IN_PYTHON = {
     # The bench.
+    "strategies that are no list": (lambda b: b.lab.compare(True, tasks.equal(1)), UsageError, "strategies"),
+    "a comparison of no tasks": (lambda b: b.lab.compare([Strategy()], [1, 2]), UsageError, "workload"),
     "a lesson without a name": (bench_of(None), UsageError, "lesson"),
     "a lesson with a name too long": (bench_of(LONG), UsageError, "255"),
     "dots of a negative time": (bench_of(seconds_per_dot=-1), UsageError, "seconds_per_dot"),

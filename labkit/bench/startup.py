@@ -69,6 +69,7 @@ def _start(python: str, root: Path, home: Path) -> list[tuple[str, float]]:
     steps: list[tuple[str, float]] = []
     began = last = time.perf_counter()
     doing = "Python"
+    assert child.stdout  # a pipe
     try:
         for line in child.stdout:
             now = time.perf_counter()

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
+from typing import Any
 from uuid import uuid4
 
 import pika
+from pika.adapters.blocking_connection import BlockingChannel
 
 from labkit.bench import bare
 from labkit.bench.rounds import Ratio, Took, alternate, clock
@@ -44,13 +48,11 @@ def fresh_name() -> str:
 
 
 @contextmanager
-def queue_on(
-    broker: Broker, *, arguments: dict | None = None
-) -> Iterator[tuple[pika.adapters.blocking_connection.BlockingChannel, str]]:
-    """A fresh durable queue and a channel, both gone afterwards."""
+def queue_on(broker: Broker) -> Iterator[tuple[BlockingChannel, str]]:
+    """A fresh durable classic queue and a channel, both gone afterwards."""
     connection = connect(broker.parameters("bench", heartbeat=600))  # nobody answers heartbeats during a run
     channel, name = connection.channel(), fresh_name()
-    channel.queue_declare(name, durable=True, arguments={"x-queue-type": "classic", **(arguments or {})})
+    channel.queue_declare(name, durable=True, arguments={"x-queue-type": "classic"})
     try:
         yield channel, name
     finally:
@@ -203,7 +205,7 @@ def workers(
             for number in counts:
                 for name, ack, prefetch, goal in modes:
                     count = int(scale * (1500 if prefetch == 1 else 4000 if prefetch else 12000))
-                    settings = {"workers": number, "ack": ack, "prefetch": prefetch}
+                    settings: dict[str, Any] = {"workers": number, "ack": ack, "prefetch": prefetch}
 
                     def once(kind: type, manner=manner, count=count, settings=settings) -> Took:
                         if manner == "drained":
@@ -213,13 +215,13 @@ def workers(
                     others = [(Bare, BARE, goal)]
                     if manner == "drained":
                         others.append((Events, EVENTS, OF_EVENTS))
-                    for kind, other, goal in others:
+                    for kind, other, least in others:
                         ratio = alternate(
                             f"{manner}, {number} worker{'s'[: number > 1]}, {name}, {other}",
-                            lambda once=once: once(Ours),
-                            lambda once=once, kind=kind: once(kind),
+                            partial(once, Ours),
+                            partial(once, kind),
                             rounds=rounds,
-                            goal=goal,
+                            goal=least,
                             other=other,
                         )
                         found.append(ratio)
@@ -240,8 +242,8 @@ def producers(
             settings = {"confirms": confirms, "persistent": persistent}
             ratio = alternate(
                 f"{'with' if confirms else 'without'} confirms, {'persistent' if persistent else 'transient'}",
-                lambda settings=settings, count=count: _produce(broker, count, **settings),
-                lambda settings=settings, count=count: _publish(broker, count, **settings),
+                partial(_produce, broker, count, **settings),
+                partial(_publish, broker, count, **settings),
                 rounds=rounds,
                 goal=GOAL,
                 other="bare basic_publish",
@@ -262,7 +264,7 @@ def producers(
     return found
 
 
-def _produce(broker: Broker, count: int, **settings: int) -> Took:
+def _produce(broker: Broker, count: int, **settings: Any) -> Took:
     with queue_on(broker) as (_, queue):
         tasks, ledger = equal(count, 0), Ledger()
         producer = Producer(broker.parameters("bench"), queue, tasks, ledger=ledger, **settings)
@@ -275,8 +277,6 @@ def _produce(broker: Broker, count: int, **settings: int) -> Took:
 
 
 def _publish(broker: Broker, count: int, **settings: bool) -> Took:
-    import threading
-
     with queue_on(broker) as (_, queue):
         tasks = equal(count, 0)
         thread = threading.Thread(

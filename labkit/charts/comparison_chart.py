@@ -8,6 +8,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 
+from labkit import checks
 from labkit.charts.chart import (
     BLUE,
     GREEN,
@@ -136,16 +137,18 @@ def _rows(runs: Any, ideal: Any) -> list[_Row]:
 
 
 def _ideals(ideal: Any, names: list[str]) -> list[float | None]:
-    if ideal is None or isinstance(ideal, int | float):
-        return [ideal] * len(names)
+    """The best possible time of each run, where there is one."""
     if isinstance(ideal, Mapping):
-        return [ideal.get(name) for name in names]
+        ideal = [ideal.get(name) for name in names]
+    elif not isinstance(ideal, Sequence) or isinstance(ideal, str):
+        ideal = [ideal] * len(names)
     if len(ideal) != len(names):
         raise UsageError(
             f"There are {len(names)} runs and {len(ideal)} best possible times.",
             do="Give one for all, or one each.",
+            field="ideal",
         )
-    return list(ideal)
+    return [None if one is None else checks.number("ideal", one, unit="seconds") for one in ideal]
 
 
 # In words.

@@ -582,6 +582,13 @@ def test_even_strategies_are_said_to_be_even():
     assert charts.comparison([even(2, 4, "a"), even(2, 4, "b")]).title == "All took about the same time"
 
 
+@pytest.mark.parametrize("ideal", ["fast", -1, True, [1.0], [1.0, "x"], {"a": "x"}])
+def test_a_best_possible_time_that_is_none_is_refused(ideal):
+    with pytest.raises(UsageError) as caught:
+        charts.comparison([even(2, 4, "a"), even(2, 4, "b")], ideal=ideal)
+    assert caught.value.field == "ideal"
+
+
 def test_a_comparison_of_nothing_says_so():
     assert charts.comparison([Ledger()]).sentence == "No task was finished in any of these runs."
 

@@ -328,7 +328,7 @@ def test_a_function_that_would_end_the_kernel_does_not(rude):
     def leave():
         raise rude("bye")
 
-    assert checked(leave).outcome is Mark.WRONG
+    assert checked(leave).mark is Mark.WRONG
 
 
 def test_a_function_called_instead_of_given_is_explained():
