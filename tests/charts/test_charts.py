@@ -71,9 +71,8 @@ class Story:
 
     def told(self):
         """The run."""
-        ledger = Ledger()
+        ledger = Ledger.of_the_past(sorted(self.rows, key=lambda row: row[0]))
         ledger.add(self.tasks)
-        ledger._store(sorted(self.rows, key=lambda row: row[0]))
         return Run(self.name, ledger, self.loads, self.about)
 
 
@@ -244,7 +243,7 @@ def test_a_chart_is_no_figure_of_pyplots_and_does_not_load_it():
 
 def test_nobody_pays_for_matplotlib_who_draws_nothing():
     code = (
-        "import sys; import labkit.loads, labkit.management, labkit.worker, labkit.lab, labkit.compare; "
+        "import sys; import labkit.loads, labkit.management, labkit.clients.worker, labkit.lab, labkit.compare; "
         "assert 'matplotlib' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)

@@ -3,6 +3,7 @@
 import csv
 import subprocess
 import sys
+import threading
 import time
 
 import pika.exceptions
@@ -187,9 +188,8 @@ def test_after_a_run_that_took_too_long_the_next_comparison_is_its_own(lab):
 
 def recorded(*events):
     """A run of what was recorded at these seconds: (second, kind, task, worker)."""
-    ledger = Ledger()
+    ledger = Ledger.of_the_past((second, kind, task, worker, None) for second, kind, task, worker in events)
     ledger.add(tasks.workload([1, 1]))
-    ledger._store([(second, kind, task, worker, None) for second, kind, task, worker in events])
     return Run("recorded", ledger)
 
 
@@ -312,7 +312,7 @@ def test_a_relay_that_is_closed_cuts_its_connections_and_its_thread_ends(broker)
     connection = brokers.connect(relay.parameters_to(parameters))
     relay.close()
     relay.close()
-    assert not relay._thread.is_alive()
+    assert "relay" not in {thread.name for thread in threading.enumerate()}
     with pytest.raises(pika.exceptions.AMQPError):
         connection.channel()
 
