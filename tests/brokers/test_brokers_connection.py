@@ -10,8 +10,9 @@ import pika.exceptions
 import pytest
 from pika.adapters.utils.connection_workflow import AMQPConnectorException
 from servers import server
+from waiting import until
 
-from labkit import brokers
+from labkit import brokers, management
 from labkit.brokers.connection import explain, quiet_pika
 from labkit.brokers.remote import Remote
 from labkit.errors import (
@@ -120,10 +121,10 @@ def test_what_the_broker_refuses_on_a_channel_is_explained(channel, connection, 
 
 
 def test_a_connection_is_named_and_leaves_the_heartbeat_to_the_broker(broker):
-    with brokers.connect(broker.parameters("a name")) as connection:
-        parameters = connection._impl.params
-        assert parameters.client_properties["connection_name"] == "a name"
-        assert parameters.heartbeat == 60
+    parameters = broker.parameters("a name")
+    assert parameters.heartbeat is None  # pika takes the broker's, then
+    with brokers.connect(parameters), management.of(broker) as api:
+        until(lambda: "a name" in [each.user_provided_name for each in api.connections()], "its name")
 
 
 def test_pikas_log_is_silent_unless_somebody_asked_for_it(closed_port, caplog, monkeypatch):

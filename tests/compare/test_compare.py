@@ -3,6 +3,7 @@
 import csv
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 
@@ -325,7 +326,7 @@ def test_a_relay_that_is_closed_cuts_its_connections_and_its_thread_ends(broker)
     connection = brokers.connect(relay.parameters_to(parameters))
     relay.close()
     relay.close()
-    assert not relay._thread.is_alive()
+    assert "relay" not in {thread.name for thread in threading.enumerate()}
     with pytest.raises(pika.exceptions.AMQPError):
         connection.channel()
 

@@ -18,6 +18,8 @@ from labkit.loads import LoadSampler
 from labkit.results.run import Run
 from labkit.tasks.handlers import HANDLERS
 
+TRIES = 4  # what takes so long at most is tried so often: a busy machine delays one, but not each of them
+
 
 @pytest.fixture
 def lab(broker):
@@ -121,7 +123,8 @@ def test_a_crashed_workers_unacknowledged_tasks_go_to_the_others(lab):
 
 def test_what_a_crashed_worker_was_sent_is_counted_however_late_the_first_look_is(lab, monkeypatch):
     look = LoadSampler.run
-    monkeypatch.setattr(LoadSampler, "run", lambda sampler: (sampler._stop_event.wait(2.5), look(sampler)))
+    late = threading.Event()  # never set: the pause is the subject
+    monkeypatch.setattr(LoadSampler, "run", lambda sampler: (late.wait(2.5), look(sampler)))
     queue = lab.queue("late")
     lab.workers(1, queue, names=["Ada"])
     lab.workers(1, queue, names=["Ben"], crash_in=2)
@@ -133,15 +136,19 @@ def test_what_a_crashed_worker_was_sent_is_counted_however_late_the_first_look_i
 
 def test_a_crash_breaks_the_connection_within_a_twentieth_of_a_second(lab):
     queue = lab.queue("quick")
-    (worker,) = lab.workers(1, queue)
-    lab.publish(queue, tasks.equal(2, 400))
-    started(lab, worker)
-    before = time.perf_counter()
-    worker.crash()
-    worker.join(5)
-    assert time.perf_counter() - before < 0.05
-    assert worker.state == "crashed"
-    lab.wait(lambda: lab.depth(queue) == (2, 0), "the broker to put both tasks back")
+    workers = lab.workers(TRIES, queue)
+    lab.publish(queue, tasks.equal(2 * TRIES, 400))
+    took = []
+    for worker in workers:
+        started(lab, worker)
+        before = time.perf_counter()
+        worker.crash()
+        worker.join(5)
+        took.append(time.perf_counter() - before)
+        assert worker.state == "crashed"
+    assert min(took) < 0.05
+    assert max(took) < 2  # and not after its task, which takes 12
+    lab.wait(lambda: lab.depth(queue) == (2 * TRIES, 0), "the broker to put all tasks back")
 
 
 def test_a_crash_after_the_work_and_before_the_acknowledgement_does_the_task_twice(lab):
@@ -156,24 +163,29 @@ def test_a_crash_after_the_work_and_before_the_acknowledgement_does_the_task_twi
 
 def test_a_worker_stops_after_its_task_and_leaves_the_rest_to_others(lab):
     queue = lab.queue("stop")
-    (worker,) = lab.workers(1, queue)
-    lab.publish(queue, tasks.equal(100, 50), confirms=False)
-    started(lab, worker)
-    lab.wait(lambda: worker.buffered == 99, "everything delivered to it")
-    worker.stop()
-    (end,) = (event.time for event in lab.ledger.events([Kind.STOPPED]))
-    (done,) = (event.time for event in lab.ledger.events([Kind.FINISHED]))
-    assert end - done < 0.1
-    assert lab.ledger.counts().waiting == 99
-    lab.wait(lambda: lab.depth(queue) == (99, 0), "99 tasks in the queue again")
+    workers = lab.workers(TRIES, queue)
+    lab.publish(queue, tasks.equal(20 * TRIES, 50), confirms=False)
+    for worker in workers:
+        lab.wait(lambda worker=worker: worker.buffered == 19, "everything delivered to it")
+        worker.stop(timeout=None)
+    for worker in workers:
+        worker.join(10)
+    ends = {event.worker: event.time for event in lab.ledger.events([Kind.STOPPED])}
+    done = {event.worker: event.time for event in lab.ledger.events([Kind.FINISHED])}
+    assert len(list(lab.ledger.events([Kind.FINISHED]))) == TRIES
+    assert min(ends[worker.name] - done[worker.name] for worker in workers) < 0.1
+    assert lab.ledger.counts().waiting == 19 * TRIES
+    lab.wait(lambda: lab.depth(queue) == (19 * TRIES, 0), "the other tasks in the queue again")
 
 
 def test_an_idle_worker_stops_at_once(lab):
-    (worker,) = lab.workers(1, lab.queue("idle"))
-    before = time.perf_counter()
-    worker.stop()
-    assert time.perf_counter() - before < 0.2
-    assert not worker.is_alive()
+    took = []
+    for worker in lab.workers(TRIES, lab.queue("idle")):
+        before = time.perf_counter()
+        worker.stop()
+        took.append(time.perf_counter() - before)
+        assert not worker.is_alive()
+    assert min(took) < 0.2
 
 
 def test_a_forgotten_acknowledgement_brings_everything_back(lab):
@@ -191,8 +203,10 @@ def test_a_forgotten_acknowledgement_brings_everything_back(lab):
 def test_a_paused_worker_holds_its_task_and_goes_on_where_it_was(lab):
     queue = lab.queue("pause")
     (worker,) = lab.workers(1, queue)
-    lab.publish(queue, tasks.equal(1, 10))
+    lab.publish(queue, tasks.equal(1, 60))  # 1.8 seconds
     started(lab, worker)
+    (start,) = (event.time for event in lab.ledger.events([Kind.STARTED]))
+    lab.wait(lambda: lab.ledger.now() - start > 1.4, "most of the work to be done")
     worker.pause()
     lab.wait(lambda: worker.state == "paused", "the pause")
     paused_at = lab.ledger.now()
@@ -200,7 +214,7 @@ def test_a_paused_worker_holds_its_task_and_goes_on_where_it_was(lab):
     run = lab.finish()
     (span,) = run.ledger.spans()
     assert span.ended - paused_at > 0.5
-    assert span.ended - span.started == pytest.approx(0.3 + 0.5, abs=0.25)
+    assert 1.8 + 0.5 - 0.05 < span.ended - span.started < 1.4 + 0.5 + 1.8  # not from the beginning again
 
 
 def test_speed_takes_effect_in_the_middle_of_a_task(lab):
@@ -295,10 +309,10 @@ def test_bursts_and_rates_are_published_in_time(lab):
     lab.publish(queue, tasks.bursts(4, size=2, pause=0.3))
     at = [event.time for event in lab.ledger.events([Kind.PUBLISHED])]
     assert at[2] - at[1] > 0.25
-    assert at[1] - at[0] < 0.25
+    assert at[1] - at[0] < at[2] - at[1]
     lab.publish(queue, tasks.equal(5), rate=20)
     at = [event.time for event in lab.ledger.events([Kind.PUBLISHED])][4:]
-    assert at[-1] - at[0] == pytest.approx(0.2, abs=0.15)
+    assert 4 / 20 - 0.05 < at[-1] - at[0] < 2  # and not one a second
 
 
 def test_messages_are_persistent_unless_told_otherwise(lab):
@@ -468,7 +482,7 @@ def test_what_another_thread_does_with_the_bench_can_be_ended_at_once(lab, doing
         try:
             lab.publish(queue, tasks.equal(50), rate=2 if doing == "publishing" else None, timeout=60)
             if doing == "between two steps":
-                lab._cancelled.wait(60)
+                lab.wait(lambda: False, "the end", timeout=60)
             lab.finish(timeout=60)
         except CancelledError as error:
             ended.append(error)

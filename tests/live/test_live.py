@@ -5,12 +5,14 @@ import random
 import re
 import subprocess
 import sys
+import threading
 import time
 
 import nbclient
 import nbformat
 import pytest
 from films import Film, panels, words
+from waiting import until
 
 from labkit import live, tasks
 from labkit.errors import SavedRunError, UsageError
@@ -220,6 +222,10 @@ def lab(broker):
         yield lab
 
 
+def ended(thread):
+    until(lambda: thread not in {one.name for one in threading.enumerate()}, f"the end of the {thread}")
+
+
 def film(lab, **more):
     screen = Film()
     return live.Watch(lab, screen=screen, **more), screen.scenes
@@ -228,15 +234,16 @@ def film(lab, **more):
 def test_the_picture_moves_while_the_run_goes_on_and_ends_on_its_last_frame(lab):
     queue = lab.queue("work")
     lab.workers(2, queue, prefetch=1)
-    view, frames = film(lab)
+    screen = Film()
+    view, frames = live.Watch(lab, screen=screen), screen.scenes
     with view:
         run = lab.run(tasks.equal(20, cost=2), queue, timeout=TIMEOUT)
     assert view.problem is None
     seen = [int(re.search(r"(\d+) done", words(frame)[1])[1]) for frame in frames]
     assert seen == sorted(seen)  # never backwards
     assert len(set(seen)) >= 8  # it did not jump to the end
-    assert view._screen.last["say"].startswith("20 of 20 tasks done")
-    assert view._screen.last["now"] == pytest.approx(run.ledger.columns()[0][-1], abs=0.05)
+    assert screen.last["say"].startswith("20 of 20 tasks done")
+    assert screen.last["now"] == pytest.approx(list(run.ledger.events())[-1].time, abs=0.05)
     assert any(len(box) == 9 and 0 < box[7] <= 1 for frame in frames for box in frame["boxes"])  # progress
 
 
@@ -264,7 +271,7 @@ def test_tasks_lost_with_a_worker_stay_crossed_out_in_its_row(lab):
         lab.wait(lambda: len(lab.ledger.delivered_to(worker.name)) == 6, "all pushed", TIMEOUT)
         worker.crash()
         run = lab.finish(timeout=TIMEOUT)
-    last = view._screen.last
+    last = view.scene
     lost = [label for label, look in looks(last).items() if look == "lost"]
     assert lost == [task.rpartition("-")[2] for task in run.ledger.lost()]
     assert words(last)[1].endswith(f"+  {len(lost)} lost")
@@ -293,9 +300,8 @@ def test_without_a_block_the_view_ends_by_itself_with_the_experiment(lab):
     lab.workers(1, queue)
     view, _ = film(lab)
     lab.run(tasks.equal(3), queue, timeout=TIMEOUT)
-    view._thread.join(TIMEOUT)
-    assert not view._thread.is_alive()
-    assert view._screen.last["say"].startswith("3 of 3 tasks done")
+    ended("live view")
+    assert view.scene["say"].startswith("3 of 3 tasks done")
 
 
 def test_in_a_block_it_goes_on_from_one_experiment_to_the_next(lab):
@@ -307,7 +313,7 @@ def test_in_a_block_it_goes_on_from_one_experiment_to_the_next(lab):
             lab.run(tasks.equal(count), queue, timeout=TIMEOUT)
     said = [frame["say"] for frame in frames]
     assert any(sentence.startswith("3 of 3") for sentence in said)
-    assert view._screen.last["say"].startswith("4 of 4")
+    assert view.scene["say"].startswith("4 of 4")
 
 
 def test_it_reads_every_event_once_and_no_more(lab, monkeypatch):
@@ -501,7 +507,7 @@ def test_a_replay_is_as_fast_as_it_is_told(recorded):
     assert playing.playing
     assert playing.position < 1
     playing.stop()
-    assert not playing._thread.is_alive()
+    ended("replay")
 
 
 @pytest.mark.parametrize("speed", [0.4, 11, "fast", None])
@@ -513,7 +519,7 @@ def test_a_replay_of_another_speed_is_refused(recorded, speed):
 def test_a_saved_run_is_played_with_no_broker_at_hand(recorded, tmp_path, capsys):
     playing = live.replay(recorded.save(tmp_path / "run.jsonl"), speed=10)
     assert playing.wait(TIMEOUT)
-    playing._thread.join(TIMEOUT)
+    ended("replay")
     assert "2 done" in capsys.readouterr().out
     (tmp_path / "other.txt").write_text("no run")
     with pytest.raises(SavedRunError):

@@ -39,8 +39,13 @@ LONG = Settings(
 
 
 @pytest.fixture
-def playground(broker):
-    made = Playground(SHORT, screen=Film(), broker=broker)
+def screen():
+    return Film()
+
+
+@pytest.fixture
+def playground(broker, screen):
+    made = Playground(SHORT, screen=screen, broker=broker)
     yield made
     made.stop()
 
@@ -67,11 +72,11 @@ def left_behind(broker):
 # ---------------------------------------------------------------- from code
 
 
-def test_every_strategy_is_run_on_the_same_tasks_and_seen(playground):
+def test_every_strategy_is_run_on_the_same_tasks_and_seen(playground, screen):
     results = playground.run()
     assert [result.name for result in results] == ["no prefetch limit", "prefetch 1"]
     assert [result.done for result in results] == [8, 8]
-    titles = {words(scene)[0] for scene in playground.screen.scenes}
+    titles = {words(scene)[0] for scene in screen.scenes}
     assert {"no prefetch limit  (1 of 2)", "prefetch 1  (2 of 2)"} <= titles
     assert playground.message == results.text
 
@@ -107,16 +112,14 @@ def test_what_cannot_happen_is_refused_at_once(what):
         happen(None, what)
 
 
-def test_what_is_done_by_hand_happens_and_is_written_down_as_code(playground):
+def test_what_is_done_by_hand_happens_and_is_written_down_as_code(playground, screen):
     playground.start(LONG)
     at_work(playground)
     playground.act("crash", "worker-1")
     with pytest.raises(UsageError, match="worker-1 is not at work"):
         playground.act("slow down", "worker-1")
     playground.act("slow down", "worker-2")
-    until(
-        lambda: any("worker crashed" in panels(one) for one in playground.screen.scenes), "the crash is seen"
-    )
+    until(lambda: any("worker crashed" in panels(one) for one in screen.scenes), "the crash is seen")
     assert playground._lab.active[1].speed == 0.5
     playground.stop()
     assert re.search(r'happen\(lab, "crash", "worker-1", after=\d+\.?\d*, which=1\)', playground.code())
@@ -164,7 +167,7 @@ def test_two_comparisons_at_the_same_time_are_refused(playground):
         playground.start()
 
 
-def test_a_broker_that_is_restarted_in_the_middle_is_shown_and_nothing_is_lost(playground, broker):
+def test_a_broker_that_is_restarted_in_the_middle_is_shown_and_nothing_is_lost(playground, broker, screen):
     playground.start(
         Settings(**{**vars(LONG), "options": {"count": 12, "cost": 8}, "strategies": (Strategy(prefetch=1),)})
     )
@@ -172,17 +175,18 @@ def test_a_broker_that_is_restarted_in_the_middle_is_shown_and_nothing_is_lost(p
     playground.act("restart broker")
     with pytest.raises(UsageError, match="on its way"):
         playground.act("kill broker")
-    playground._thread.join(2 * TIMEOUT)
+    until(lambda: not playground.running, "the end of the comparison", 2 * TIMEOUT)
     assert playground.problem is None
     assert playground.results[0].run.counts.done == 12
-    assert any("queue down" in panels(scene) for scene in playground.screen.scenes)
+    assert any("queue down" in panels(scene) for scene in screen.scenes)
     assert playground.results[0].run.ledger.downtimes()
 
 
 def test_a_comparison_is_saved_and_loaded_with_its_settings(playground, tmp_path, broker):
     before = playground.run()
     playground.save(tmp_path / "kept")
-    other = Playground(screen=Film(), broker=broker)
+    film = Film()
+    other = Playground(screen=film, broker=broker)
     after = other.load(tmp_path / "kept")
     assert other.settings == SHORT
     assert [one.makespan for one in after] == pytest.approx([one.makespan for one in before], abs=1e-4)
@@ -192,7 +196,7 @@ def test_a_comparison_is_saved_and_loaded_with_its_settings(playground, tmp_path
     replay = other.replay(1, speed=10)
     assert replay.wait(TIMEOUT)
     replay.stop()
-    assert other.screen.last["say"].startswith("8 of 8")
+    assert film.last["say"].startswith("8 of 8")
     compile((tmp_path / "kept" / "program.py").read_text(), "program.py", "exec")
 
 
