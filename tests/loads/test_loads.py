@@ -325,6 +325,37 @@ def test_what_was_counted_before_the_sampler_began_is_not_the_runs():
     assert sampler.final(timeout=0).total == Load("", 3, 3)
 
 
+def test_every_worker_of_the_ledger_has_a_load_though_its_figures_come_late():
+    """On a very busy machine the broker has not shown every channel when the time is up."""
+    broker, ledger = Scripted(), recorded(*worked("Ada"), *worked("Ben"), *worked("Cleo", count=0))
+    sampler = LoadSampler(broker, ["q"], ledger)
+    broker.listed = []
+    loads = sampler.final(timeout=0)
+    assert loads.final == {name: Load(name, late=True) for name in ("Ada", "Ben", "Cleo")}
+    assert not loads.settled
+    told = loads.reconcile(ledger)
+    assert not told.agrees
+    assert "3 fewer deliveries for Ada (the broker never showed it)" in told.sentence
+    assert "Cleo" not in told.sentence, "nothing was sent to it"
+    assert Loads.from_dict(json.loads(json.dumps(loads.to_dict()))) == loads
+
+
+def test_what_one_late_worker_had_follows_from_the_queues_own_count():
+    broker, ledger = Scripted(), recorded(*worked("Ada"), *worked("Ben"), *worked("Cleo", count=0))
+    sampler = LoadSampler(broker, ["q"], ledger)
+    broker.shows("Ada", 0, 0, 0)
+    sampler.sample()
+    broker.totals["q"] = (6, 6, 0)
+    broker.shows("Ada", 3, 3, 0)
+    loads = sampler.final(timeout=0)
+    assert loads.final == {
+        "Ada": Load("Ada", 3, 3),
+        "Ben": Load("Ben", 3, 3, stale=True),
+        "Cleo": Load("Cleo", late=True),
+    }
+    assert loads.reconcile(ledger).agrees
+
+
 # Held against the ledger.
 
 
