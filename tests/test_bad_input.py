@@ -19,7 +19,7 @@ import pytest
 from servers import Server, cut_off, saying, server
 from waiting import until
 
-from labkit import management, tasks
+from labkit import tasks
 from labkit.brokers.remote import Remote
 from labkit.clients.producer import Producer
 from labkit.clients.worker import Worker
@@ -378,8 +378,8 @@ def closed_port():
 def test_a_queue_that_is_deleted_under_its_worker_is_named_in_the_end(bench):
     queue = bench.lab.queue("deleted")
     (worker,) = bench.lab.workers(1, queue)
-    with management.of(bench.lab.broker) as api:
-        api.delete_queue(queue)
+    with bench.lab.channel() as channel:
+        channel.queue_delete(queue)
     until(lambda: isinstance(worker.error, QueueMissingError), "the worker to find out")
     bench.lab.publish(queue, tasks.equal(1))
     with pytest.raises(WaitTimeoutError) as caught:

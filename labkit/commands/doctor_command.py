@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from labkit.errors import LabError
 from labkit.setup import bootstrap
 from labkit.setup.machine import say
+from labkit.setup.ports import port_free
+from labkit.setup.programs import find_rabbitmq
 
 ENGINE_TIMEOUT = 15  # seconds that Docker may take to answer
 KERNEL_ATTEMPTS = 3  # another program may take one of its ports between the choice and the start
@@ -109,8 +111,6 @@ def _docker() -> Iterator[Finding]:
 
 
 def _rabbitmq() -> Iterator[Finding]:
-    from labkit.brokers.programs import find_rabbitmq
-
     if os.environ.get("LABKIT_AMQP_URL"):
         yield Finding("the broker of LABKIT_AMQP_URL is used")
         return
@@ -157,7 +157,6 @@ def _management() -> Iterator[Finding]:
 
 
 def _ports() -> Iterator[Finding]:
-    from labkit.brokers.state import port_free
     from labkit.commands.start_command import FIRST_PORT
 
     broker = _found()

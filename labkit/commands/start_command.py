@@ -18,6 +18,7 @@ from labkit.commands import arguments
 from labkit.errors import PortTakenError, SetupError
 from labkit.setup import bootstrap
 from labkit.setup.machine import say
+from labkit.setup.ports import port_free
 
 FIRST_PAGE = "lab/tree/notebooks/00_start_here.ipynb"
 FIRST_PORT = 8888
@@ -83,8 +84,6 @@ def _say_on(text: str) -> None:
 
 
 def _require_free(port: int) -> None:
-    from labkit.brokers.state import port_free
-
     if not port_free(port):
         raise PortTakenError(
             f"Port {port} is taken by another program.", do="Choose another one with --port."

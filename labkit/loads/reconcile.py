@@ -58,7 +58,7 @@ def reconcile(
     rows = []
     for name, mine in expected.items():
         theirs = final.get(name)
-        if theirs is None:
+        if theirs is None or theirs.late:
             if mine.delivered or mine.acknowledged:
                 rows.append(Difference(name, "delivered", 0, mine.delivered, "the broker never showed it"))
             continue

@@ -20,13 +20,13 @@ from typing import NoReturn
 
 from labkit.errors import SetupError
 from labkit.setup import machine
+from labkit.setup.home import ROOT, state_path
 from labkit.setup.machine import say
 
-ROOT = Path(__file__).resolve().parents[2]
 VENV = ROOT / ".venv"
 VENV_PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 UNFINISHED = VENV / "unfinished"  # there from the first moment of making .venv until pip has filled it
-STATE = Path(os.environ.get("LABKIT_HOME", ROOT)) / ".labkit"
+STATE = state_path()
 REQUIREMENTS = "requirements.txt"
 TEST_REQUIREMENTS = "tests/requirements.txt"
 ROOM_NEEDED = 1_000_000_000  # bytes: .venv takes 0.4 GB, and RabbitMQ stops publishers on a full disk

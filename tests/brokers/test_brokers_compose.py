@@ -10,10 +10,11 @@ import pika
 import pytest
 
 from labkit import brokers
-from labkit.brokers import compose, config, state
+from labkit.brokers import compose, config
 from labkit.brokers.compose import Compose
 from labkit.brokers.connection import explain
 from labkit.errors import EngineError, FeatureRefusedError, PortTakenError
+from labkit.setup.home import ROOT
 
 IMAGES = ("rabbitmq:4.3-management", "rabbitmq:4.0-management", "rabbitmq:3.10-management")
 
@@ -159,7 +160,7 @@ def test_an_engine_that_does_not_run_is_said_quickly(tmp_path, monkeypatch):
 
 
 def test_compose_yaml_and_the_private_node_are_configured_alike():
-    text = (state.checkout() / "compose.yaml").read_text(encoding="utf-8")
+    text = (ROOT / "compose.yaml").read_text(encoding="utf-8")
     for line in (
         *config.FRESH_STATISTICS.splitlines(),
         f"disk_free_limit.absolute = {config.DISK_FREE_LIMIT}",
