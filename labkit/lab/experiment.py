@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import time
-from typing import TYPE_CHECKING
 
 import pika
 from tqdm.auto import tqdm
@@ -13,15 +12,12 @@ from labkit.clients.producer import Producer
 from labkit.clients.relay import Relay
 from labkit.clients.worker import Worker
 from labkit.errors import LabError, QueueMissingError, WaitTimeoutError
+from labkit.lab.access import POLL, Access
 from labkit.lab.elsewhere import Elsewhere, Figures
 from labkit.ledger import Ledger, Outcome
 from labkit.loads import LoadSampler
 from labkit.words import plural
 
-if TYPE_CHECKING:
-    from labkit.lab.lab import Lab
-
-POLL = 0.02  # seconds between two looks at the ledger
 QUIET = 0.5  # seconds without any change after which nothing more will happen
 LOOK = 0.2  # seconds between two looks at what others do
 REQUEUE_LIMIT = 2.0  # seconds the broker gets to put back what a lost worker had
@@ -37,7 +33,7 @@ class Bar(tqdm):
 class Experiment:
     """A fresh ledger, and nobody at work yet; ``lab`` is the bench, which has the connections to the broker."""
 
-    def __init__(self, lab: Lab) -> None:
+    def __init__(self, lab: Access) -> None:
         self._lab = lab
         self.ledger = Ledger()
         self.workers: list[Worker] = []  # the dead ones too
@@ -85,18 +81,20 @@ class Experiment:
         self.workers.extend(workers)
         for worker in workers:
             worker.start()
-            lab.wait(
+            lab.wait_until(
                 lambda worker=worker: worker.subscribed.is_set() or worker.error,
                 f"{worker.name} to consume from {queue}",
                 deadline - time.monotonic(),
+                self.state,
             )
             if worker.error:
                 worker.stop()
                 raise worker.error
-        lab.wait(
+        lab.wait_until(
             lambda: lab.depth(queue)[1] >= min(wanted, self._consuming(queue)),
             f"the broker to show {wanted} consumers on {queue}",
             deadline - time.monotonic(),
+            self.state,
         )
         if self.sampler is not None and self.sampler.ident is None:
             self.sampler.start()
@@ -184,7 +182,7 @@ class Experiment:
         if figures is None:
             return True
         return not figures.holding and (
-            figures.taken >= missing or now - self._figures_since >= self._lab._overview.statistics_age
+            figures.taken >= missing or now - self._figures_since >= self._lab.statistics_age
         )
 
     def state(self) -> str:
@@ -206,7 +204,7 @@ class Experiment:
             time.sleep(POLL)
         if short <= 0:
             return
-        deadline = time.monotonic() + 2 * self._lab._overview.statistics_age
+        deadline = time.monotonic() + 2 * self._lab.statistics_age
         while not self._others_are_through(short) and time.monotonic() < deadline:
             time.sleep(LOOK)
         figures = self.elsewhere.look()

@@ -30,7 +30,13 @@ class Task:
 
     @property
     def label(self) -> str:
-        """A short name for charts: its number within the workload, or the beginning of a foreign id."""
+        """A short name for charts: its number within the workload, or the beginning of a foreign id.
+
+        A message without an id is called after its delivery: "#3" is the third of the worker that had it.
+        """
+        worker, sign, delivery = self.id.rpartition("#")
+        if worker and delivery.isdecimal():
+            return sign + delivery
         number = self.id.rpartition("-")[2]
         return number if number.isdecimal() and len(number) <= 6 else self.id[:6]
 
