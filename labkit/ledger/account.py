@@ -33,6 +33,7 @@ _OF_MESSAGES = {
     int(Kind.LOST): LOST,
     int(Kind.HANDED_OVER): HANDED_OVER,
     int(Kind.DONE_ELSEWHERE): DONE_ELSEWHERE,
+    int(Kind.DEAD_LETTERED): DEAD_LETTERED,  # by the broker itself: expired, or too long in the queue
 }
 # How a worker gives a delivery back, and where the task is then.
 _GIVEN_UP = {
@@ -90,6 +91,7 @@ class Seat:
         self.done = 0
         self.dots = 0.0  # the work that is done, where the costs are known
         self.busy = 0.0  # seconds of work that is over
+        self.dropped = False  # broke off as a consumer with automatic acks: what was on its way to it is gone
         self.lost: list[int] = []  # tasks that were lost with it
         self.delivered = self.redelivered = self.automatic = self.acknowledged = 0
 
@@ -281,6 +283,8 @@ class Account:
     def _leave(self, seat: Seat, kind: int, at: float) -> None:
         """What the broker has forgotten is lost; it queues everything else again."""
         held, seat.held = seat.held, {}
+        if seat.mode == AUTOMATIC and kind != Kind.STOPPED:
+            seat.dropped = True
         for one in held.values():
             one.end = kind
             self._end(seat, one, at)

@@ -7,7 +7,6 @@ moment ``published`` is the sum of all outcomes.
 from __future__ import annotations
 
 import copy
-import re
 import threading
 import time
 from array import array
@@ -209,10 +208,7 @@ class Ledger:
 
     def label(self, task_id: str) -> str:
         """A short name for a task in tables and pictures, of a foreign one, too."""
-        if task := self.task(task_id):
-            return task.label
-        made_up = re.search(r"#\d{1,5}$", task_id)  # by a worker, for a task without an id: worker-1#3
-        return made_up[0] if made_up else Task(task_id, b"").label
+        return (self.task(task_id) or Task(task_id, b"")).label
 
     @property
     def workers(self) -> list[str]:

@@ -4,7 +4,8 @@ import pytest
 
 from labkit import charts
 from labkit.errors import UsageError
-from labkit.lab.survival import MESSAGES, QUEUES, Fate, Matrix
+from labkit.lab.survival import MESSAGES, QUEUES
+from labkit.results.fates import Fate, Matrix
 
 
 def matrix(name="After a graceful restart", sent=100, unsure=100, refused=False, confirmed=True):

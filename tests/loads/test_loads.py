@@ -183,7 +183,7 @@ def test_a_worker_that_reconnects_is_counted_over_all_its_connections(bench):
     )
     (connection,) = (c for c in bench.management.connections() if c.user_provided_name == "phoenix")
     address = f"{bench.broker.management_url}/api/connections/{quote(connection.name, safe='')}"
-    requests.delete(address, auth=bench.broker.management_credentials, timeout=LIMIT).raise_for_status()
+    requests.delete(address, auth=bench.broker.management_credentials, timeout=PATIENCE).raise_for_status()
     until(lambda: any(bench.ledger.events({Kind.DISCONNECTED})), "the connection to break")
     bench.publish(tasks.equal(3))
     bench.done(7)

@@ -12,7 +12,7 @@ from urllib.parse import unquote
 import pytest
 import requests
 from servers import Server, cut_off, saying
-from waiting import until
+from waiting import PATIENCE, until
 
 from labkit import brokers, management
 from labkit.brokers.remote import Remote
@@ -33,9 +33,9 @@ def reader(broker):
     name, password = f"reader-{uuid.uuid4().hex[:8]}", "only%2Freads"
     users = f"{broker.management_url}/api/users/{name}"
     account = {"password": unquote(password), "tags": "monitoring"}
-    requests.put(users, json=account, auth=broker.management_credentials, timeout=LIMIT).raise_for_status()
+    requests.put(users, json=account, auth=broker.management_credentials, timeout=PATIENCE).raise_for_status()
     yield name, password
-    requests.delete(users, auth=broker.management_credentials, timeout=LIMIT).raise_for_status()
+    requests.delete(users, auth=broker.management_credentials, timeout=PATIENCE).raise_for_status()
 
 
 @pytest.fixture
