@@ -16,11 +16,11 @@ from labkit import checks
 from labkit.brokers.connection import connect, explain
 from labkit.errors import LabError, TaskError
 from labkit.ledger import Kind, Ledger
-from labkit.tasks import TEXT
+from labkit.tasks import TEXT, Task
 from labkit.tasks.handlers import HANDLERS, parse, perform
 
 ACKS = ("automatic", "manual", "forgotten")
-ON_ERROR = ("reject", "requeue", "acknowledge")
+ON_ERROR = ("reject", "requeue", "acknowledge", "dead-letter")
 FIRST_DELAY, LAST_DELAY = 0.2, 2.0  # seconds between attempts to reconnect: doubling from one to the other
 CLOSE_LIMIT = 1.0  # seconds the broker gets to say goodbye before the connection is cut
 IDLE_LIMIT = 5.0  # seconds between looks at the clock while nothing arrives
@@ -28,6 +28,22 @@ IDLE_LIMIT = 5.0  # seconds between looks at the clock while nothing arrives
 DELIVERED, REDELIVERED, STARTED = int(Kind.DELIVERED), int(Kind.REDELIVERED), int(Kind.STARTED)
 FINISHED, ACKNOWLEDGED = int(Kind.FINISHED), int(Kind.ACKNOWLEDGED)
 JUST_DOTS = HANDLERS["dots"]  # it computes nothing
+
+
+class Listener:
+    """What a worker tells of its work; every method does nothing by default, in the worker's thread."""
+
+    def received(self, task: Task, redelivered: bool) -> None:
+        """A task is begun."""
+
+    def done(self, task: Task, result: object) -> None:
+        """A task is done."""
+
+    def failed(self, message: bytes, error: Exception, verdict: str) -> None:
+        """A message could not be done; ``verdict`` is what the broker was told, "" for nothing."""
+
+    def reconnecting(self, error: LabError) -> None:
+        """The connection is gone."""
 
 
 class Worker(threading.Thread):
@@ -73,6 +89,8 @@ class Worker(threading.Thread):
         crash_in: int | None = None,
         crash_when: str = "middle",
         on_event: Callable[[str, object], None] | None = None,
+        dead_letter_queue: str | None = None,
+        listener: Listener | None = None,
     ) -> None:
         checks.one_of("ack", ack, ACKS)
         checks.one_of("ack_when", ack_when, ("after", "before"))
@@ -101,6 +119,8 @@ class Worker(threading.Thread):
         self.error: LabError | None = None  # why it is not connected
         self.subscribed = threading.Event()  # set once the broker has confirmed its first subscription
         self._parameters, self._on_event = parameters, on_event
+        self._dead_letter_queue, self._listener = dead_letter_queue, listener or Listener()
+        self._quick = on_event is None and listener is None
         self._label = name  # Thread's own ``name`` is slow, and this is wanted four times a task
         self._crash_in, self._crash_when, self._begun = crash_in, crash_when, 0
         self._connection: pika.BlockingConnection | None = None
@@ -237,7 +257,7 @@ class Worker(threading.Thread):
         if task_id is None:
             task_id = self._make_id(method, properties, body)
         self.ledger.record(REDELIVERED if method.redelivered else DELIVERED, task_id, self._label)
-        self._buffer.append((method.delivery_tag, task_id, properties.content_type, body))
+        self._buffer.append((method.delivery_tag, task_id, properties, body, method.redelivered))
 
     def _make_id(self, method, properties, body: bytes) -> str:
         """A name for a task whose producer gave it none: its job_id, or the delivery's."""
@@ -262,7 +282,8 @@ class Worker(threading.Thread):
             self.state = "idle"
             self._connection.process_data_events(None)
 
-    def _do(self, tag: int, task_id: str, content_type: str | None, body: bytes) -> None:
+    def _do(self, tag: int, task_id: str, properties, body: bytes, redelivered: bool) -> None:
+        content_type = properties.content_type
         record, name = self.ledger.record, self._label
         self.current, self.state = task_id, "working"
         record(STARTED, task_id, name)
@@ -278,6 +299,7 @@ class Worker(threading.Thread):
             else:
                 task = parse(body, task_id, content_type)
                 self._tell("received", task)
+                self._told(self._listener.received, task, redelivered)
                 cost = task.cost
             if cost:
                 self._work(cost * self.seconds_per_dot * (0.5 if doomed == "middle" else 1))
@@ -288,7 +310,7 @@ class Worker(threading.Thread):
         except Exception as error:  # the handlers are the learner's
             record(Kind.FAILED, task_id, name, str(error))
             self._tell("failed", error)
-            self._give_up(tag, task_id)
+            self._told(self._listener.failed, body, error, self._give_up(tag, task_id, properties, body))
         else:
             with self._moment:
                 if self._crashed:
@@ -296,6 +318,7 @@ class Worker(threading.Thread):
                 record(FINISHED, task_id, name)
             if task is not None:
                 self._tell("done", (task, result))
+                self._told(self._listener.done, task, result)
             if doomed:
                 self.crash()
                 return
@@ -307,17 +330,20 @@ class Worker(threading.Thread):
     def _only_dots(self, content_type: str | None, body: bytes) -> bool:
         """Whether there is nothing to do but to spend the time: the quick way for the lab's own tasks."""
         return (
-            content_type == TEXT
-            and self._on_event is None
-            and self.handlers.get("dots") is JUST_DOTS
-            and body.isascii()
+            content_type == TEXT and self._quick and self.handlers.get("dots") is JUST_DOTS and body.isascii()
         )
 
-    def _give_up(self, tag: int, task_id: str) -> None:
+    def _give_up(self, tag: int, task_id: str, properties, body: bytes) -> str:
         """What is said to the broker of a task that cannot be done."""
         if self.ack != "manual" or self.ack_when == "before" or self._broken:
-            return
-        if self.on_error == "acknowledge":
+            return ""
+        if self.on_error in ("acknowledge", "dead-letter"):
+            if self.on_error == "dead-letter":
+                channel = self._connection.channel()
+                channel.confirm_delivery()
+                properties.delivery_mode = 2
+                channel.basic_publish("", self._dead_letter_queue, body, properties, mandatory=True)
+                channel.close()
             self._channel.basic_ack(tag)
             kind = Kind.ACKNOWLEDGED
         else:
@@ -325,6 +351,12 @@ class Worker(threading.Thread):
             kind = Kind.DEAD_LETTERED if self.dead_letters else Kind.REJECTED
             kind = Kind.REQUEUED if self.on_error == "requeue" else kind
         self.ledger.record(kind, task_id, self.name)
+        return {
+            "reject": "rejected",
+            "requeue": "requeued",
+            "acknowledge": "acknowledged",
+            "dead-letter": "dead-lettered",
+        }[self.on_error]
 
     def _work(self, seconds: float) -> None:
         """Spend the seconds (at speed 1), while the connection is served: heartbeats and deliveries."""
@@ -353,6 +385,12 @@ class Worker(threading.Thread):
         if self._on_event is not None:
             self._on_event(what, about)
 
+    def _told(self, method: Callable, *about: object) -> None:
+        try:
+            method(*about)
+        except Exception as error:
+            self.error = LabError(f"{method.__name__}: {error}")
+
     # --- leaving -----------------------------------------------------------------------------
 
     def _disconnected(self, error: Exception) -> None:
@@ -366,6 +404,7 @@ class Worker(threading.Thread):
         if not self.leaving and self.reconnect:
             self.state = "reconnecting"
             self._tell("reconnecting", self.error)
+            self._told(self._listener.reconnecting, self.error)
 
     def _leave(self) -> None:
         self._close()
