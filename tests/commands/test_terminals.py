@@ -71,6 +71,7 @@ def test_a_message_that_cannot_be_done_does_not_stop_the_worker(send, worker):
     send('{"task": "sum", "start": "one", "end": 2}', "the next")
     with worker() as program:
         program.wait_for(r"\[!\] Failed: .*start")
+        program.wait_for(r"was rejected and discarded: nobody gets it any more")
         program.wait_for(r"Done 'the next'")
 
 
@@ -152,6 +153,3 @@ class TestBadSurroundings:
         url = f"amqp://{broker.username}:{broker.password}@{broker.address()}/nowhere"
         assert "nowhere" in self.answer(arguments, LABKIT_BROKER="remote", LABKIT_AMQP_URL=url)
 
-    def test_a_queue_that_was_declared_otherwise(self, channel, queue, arguments):
-        channel.queue_declare(queue, durable=True, arguments={"x-max-length": 3})
-        assert "other settings" in self.answer(arguments, "--queue", queue)
