@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 from pika.adapters.blocking_connection import BlockingConnection
@@ -11,11 +13,13 @@ from pika.exceptions import ChannelClosedByBroker
 from labkit import management
 from labkit.brokers import Broker
 from labkit.errors import LabError
+from labkit.management import Management
 from labkit.management.http import NotFoundError
 from labkit.setup.machine import say
 
 DEFAULT_TYPE = "quorum"  # what RabbitMQ's tutorial two declares
 LOOK_UP_LIMIT = 2.0  # seconds for an answer of the management API
+T = TypeVar("T")
 NOT_FOUND, PRECONDITION_FAILED = 404, 406
 
 
@@ -46,52 +50,76 @@ def _passive(connection: BlockingConnection, name: str) -> None:
     connection.channel().queue_declare(name, passive=True)  # a refusal closes the channel
 
 
+# What AMQP does not tell, but the management API does.
+
+
 @dataclass(frozen=True)
-class Known:
-    """What the management API tells of a queue that AMQP does not."""
+class DeadLetters:
+    """Where a queue's rejected messages go. https://www.rabbitmq.com/docs/dlx"""
 
-    type: str
-    dead_letter_exchange: str | None  # None: it has none
-    exchange_exists: bool = False
-    routing_key: str | None = None  # with which a message is dead-lettered; None: with its own
+    exchange: str | None  # "" is the default exchange; None: nowhere
+    exists: bool = True  # whether there is an exchange of this name
+    routing_key: str | None = None  # None: each message keeps its own
 
 
-def look_up(broker: Broker, name: str) -> Known | None:
+def queue_type(broker: Broker, name: str) -> str | None:
+    """Return the type of the queue; None when the management API does not answer."""
+    return _ask(broker, name, _type)
+
+
+def dead_letters(broker: Broker, name: str) -> DeadLetters | None:
+    """Return where rejected messages go; None when that cannot be known now."""
+    return _ask(broker, name, _dead_letters)
+
+
+def _ask(broker: Broker, name: str, question: Callable[[Management, dict[str, Any]], T]) -> T | None:
     """Ask the management API about a queue; None when it does not answer, or is another broker's."""
     try:
         with management.of(broker) as api:
             api.timeout = LOOK_UP_LIMIT
             if api.overview().cluster_name != (broker.greeting() or {}).get("cluster_name"):
                 return None
-            return _known(api, name)
+            return question(api, api.get(f"queues/{_quoted(api.vhost)}/{_quoted(name)}"))
     except (LabError, NotFoundError):
         return None
 
 
-def _known(api: management.Management, name: str) -> Known:
-    vhost = quote(api.vhost, safe="")
-    row = api.get(f"queues/{vhost}/{quote(name, safe='')}")
+def _type(_api: Management, row: dict[str, Any]) -> str:
+    return row.get("type") or (row.get("arguments") or {}).get("x-queue-type", "classic")
+
+
+def _dead_letters(api: Management, row: dict[str, Any]) -> DeadLetters | None:
     arguments, policy = row.get("arguments") or {}, row.get("effective_policy_definition") or {}
-    kind = row.get("type") or arguments.get("x-queue-type") or "classic"
     exchange = arguments.get("x-dead-letter-exchange", policy.get("dead-letter-exchange"))
     if exchange is None:
-        return Known(kind, None)
-    exists = True
-    if exchange:  # the default exchange, with the empty name, is always there
-        try:
-            api.get(f"exchanges/{vhost}/{quote(exchange, safe='')}")
-        except NotFoundError:
-            exists = False
+        # A queue tells of its policy seconds late: nothing is certain while there is a policy that might be its own.
+        policies = api.get(f"policies/{_quoted(api.vhost)}")
+        possible = any("dead-letter-exchange" in each["definition"] for each in policies)
+        return None if possible and "effective_policy_definition" not in row else DeadLetters(None)
     key = arguments.get("x-dead-letter-routing-key", policy.get("dead-letter-routing-key"))
-    return Known(kind, exchange, exists, key)
+    return DeadLetters(exchange, _exists(api, exchange), key)
+
+
+def _exists(api: Management, exchange: str) -> bool:
+    if not exchange:  # the default exchange
+        return True
+    try:
+        api.get(f"exchanges/{_quoted(api.vhost)}/{_quoted(exchange)}")
+        return True
+    except NotFoundError:
+        return False
+
+
+def _quoted(name: str) -> str:
+    return quote(name, safe="")
 
 
 def say_type(broker: Broker, name: str, wanted: str) -> None:
     """Tell if a queue that was there before is not of the type that was asked for; it is taken all the same."""
-    known = look_up(broker, name)
-    if known is None:
+    there = queue_type(broker, name)
+    if there is None:
         say(
             f" [!] {name} was there before; its type is not known, because the management API does not answer"
         )
-    elif known.type != wanted:
-        say(f" [!] {name} was there before and is a {known.type} queue, not {wanted}; it is taken as it is")
+    elif there != wanted:
+        say(f" [!] {name} was there before and is a {there} queue, not {wanted}; it is taken as it is")

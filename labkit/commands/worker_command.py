@@ -85,8 +85,8 @@ def run(args: argparse.Namespace) -> int:
                 dead_letter_queue = checks.text(
                     "The name of the dead-letter queue", f"{args.queue}.dead-letters"
                 )
-                known = None if declared else queues.look_up(broker, args.queue)
-                queues.take(connection, dead_letter_queue, known.type if known else args.queue_type)
+                there = None if declared else queues.queue_type(broker, args.queue)
+                queues.take(connection, dead_letter_queue, there or args.queue_type)
     except AMQPError as error:
         raise explain(error, parameters) from error
     worker = Worker(

@@ -15,7 +15,7 @@ from labkit.setup.machine import say
 from labkit.tasks import Task
 
 LONGEST = 200  # characters of a message or of a result that are shown
-REMEMBERED = 5.0  # seconds that an answer about the queue's dead-letter exchange serves
+REMEMBERED = 2.0  # seconds that an answer about the queue's dead-letter exchange serves
 CHOOSE = "(--on-error chooses otherwise)"
 
 
@@ -25,7 +25,7 @@ class Lines(Listener):
     def __init__(self, broker: Broker, queue: str, *, auto_ack: bool, dead_letter_queue: str | None) -> None:
         self._broker, self._queue = broker, queue
         self._auto_ack, self._dead_letter_queue = auto_ack, dead_letter_queue
-        self._known: queues.Known | None = None
+        self._dead_letters: queues.DeadLetters | None = None
         self._asked = -math.inf  # when, in monotonic seconds
 
     def received(self, task: Task, redelivered: bool) -> None:
@@ -60,18 +60,17 @@ class Lines(Listener):
     def _where(self) -> str:
         """Where the broker puts what was rejected. https://www.rabbitmq.com/docs/dlx"""
         if time.monotonic() - self._asked > REMEMBERED:
-            self._known = queues.look_up(self._broker, self._queue)
+            self._dead_letters = queues.dead_letters(self._broker, self._queue)
             self._asked = time.monotonic()
-        known = self._known
+        known = self._dead_letters
         if known is None:
             return f"and went to its queue's dead-letter exchange, or nowhere if it has none {CHOOSE}"
-        if known.dead_letter_exchange is None:
+        if known.exchange is None:
             return f"and discarded: nobody gets it any more {CHOOSE}"
-        if not known.exchange_exists:
-            exchange = known.dead_letter_exchange
-            return f"and discarded: the dead-letter exchange {exchange} does not exist {CHOOSE}"
+        if not known.exists:
+            return f"and discarded: the dead-letter exchange {known.exchange} does not exist {CHOOSE}"
         key = "" if known.routing_key is None else f", with the routing key {known.routing_key}"
-        return f"and went to the dead-letter exchange {known.dead_letter_exchange or '(default)'}{key}"
+        return f"and went to the dead-letter exchange {known.exchange or '(default)'}{key}"
 
     @staticmethod
     def _say(line: str) -> None:
