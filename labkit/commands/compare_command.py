@@ -104,7 +104,7 @@ def _workload(text: str) -> list:
     if make is None:
         raise UsageError(f"There is no workload {name!r}.", do=f"Use one of {', '.join(WORKLOADS)}.")
     known = inspect.signature(make).parameters
-    settings = {"count": COUNT, **_DEFAULTS.get(make.__name__, {})}
+    settings: dict[str, int | float] = {"count": COUNT, **_DEFAULTS.get(make.__name__, {})}
     for part in rest.split(",") if rest.strip() else ():
         key, equals, value = (piece.strip() for piece in part.partition("="))
         if not equals or key not in known:
@@ -116,7 +116,11 @@ def _workload(text: str) -> list:
     return make(**settings)
 
 
-_DEFAULTS = {"random": {"seed": 1}, "bursts": {"size": 5, "pause": 1.0}, "steady": {"every": 0.1}}
+_DEFAULTS: dict[str, dict[str, int | float]] = {
+    "random": {"seed": 1},
+    "bursts": {"size": 5, "pause": 1.0},
+    "steady": {"every": 0.1},
+}
 
 
 def _number(key: str, text: str) -> int | float:

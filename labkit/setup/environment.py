@@ -94,7 +94,7 @@ def alone() -> Iterator[int]:
 def _locked(descriptor: int) -> bool:
     """Take the lock, which the system lets go of when its holder ends."""
     try:
-        if os.name == "nt":
+        if sys.platform == "win32":
             import msvcrt
 
             os.lseek(descriptor, 0, os.SEEK_SET)

@@ -84,6 +84,7 @@ def run(
 
 
 def _read(child: subprocess.Popen, lines: list[str]) -> None:
+    assert child.stdout is not None
     for line in child.stdout:
         lines.append(line)
 
