@@ -10,6 +10,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 from labkit import checks
 from labkit.errors import TaskError
@@ -17,6 +18,7 @@ from labkit.tasks import JOB_COST, JSON, MAX_COST, TEXT, Task, fresh_id
 
 MAX_FACTORS = 10_000  # numbers that "multiply" multiplies at most
 MAX_PRODUCT_BITS = 1_000_000  # bits that its product may have: about 300,000 digits, a fraction of a second
+T = TypeVar("T")
 
 
 # ---------------------------------------------------------------- understanding a message
@@ -95,7 +97,7 @@ _NAMES = {
 }
 
 
-def field(fields: dict, name: str, wanted: type, default: object = None) -> object:
+def field(fields: dict[str, Any], name: str, wanted: type[T], default: T | None = None) -> T:
     """``fields[name]``, if it is of the type ``wanted``; ``default`` if it is missing and a default is given.
 
     Raises TaskError naming the field when it is missing or of another type (``True`` is no number).
@@ -110,7 +112,7 @@ def field(fields: dict, name: str, wanted: type, default: object = None) -> obje
         right = False
     if not right:
         raise TaskError(f"The field {name!r} must be {_NAMES[wanted]}, not {_short(value)}.", field=name)
-    return value
+    return value  # for a float it may be an int, as anywhere in Python
 
 
 def _short(value: object, limit: int = 60) -> str:  # limit in characters
@@ -160,7 +162,7 @@ def _multiply(task: Task, fields: dict) -> int:
 
 
 def _resize_image(task: Task, payload: dict) -> dict:
-    result = {"image_id": field(payload, "image_id", int)}
+    result: dict[str, int] = {"image_id": field(payload, "image_id", int)}
     for name, default in (("width", 640), ("height", 480)):  # pixels
         result[name] = field(payload, name, int, default)
         if result[name] < 1:

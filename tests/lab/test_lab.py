@@ -282,6 +282,7 @@ def test_learners_can_add_a_handler_and_it_really_computes(lab):
     results = []
     handlers = {**HANDLERS, "greet": lambda task, fields: results.append(f"hello {fields['name']}")}
     queue = lab.queue("handlers")
+
     class Results(Listener):
         def done(self, task, result):
             results.append(result)

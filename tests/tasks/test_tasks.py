@@ -29,6 +29,11 @@ def do(fields, handlers=HANDLERS):
 # ---------------------------------------------------------------- bodies
 
 
+def test_a_content_type_that_is_no_text_is_refused_by_name():
+    with pytest.raises(UsageError, match="content_type"):
+        parse(b"x", "m", {})
+
+
 def test_the_dots_of_a_text_are_its_cost():
     assert parse(b"First message.", "a-1", None).cost == 1
     assert parse(b"... wait ..", "a-1", "text/plain").cost == 5
