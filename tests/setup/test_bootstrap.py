@@ -16,6 +16,7 @@ import psutil
 import pytest
 from checkouts import called, fake, small_checkout
 from terminal import BARE_PYTHON, ROOT, Program, variables
+from waiting import until
 
 from labkit.errors import BrokerNotInstalledError
 from labkit.setup import bootstrap, environment, machine
