@@ -118,12 +118,3 @@ def workers(value: Any) -> list[float]:
     if not isinstance(value, Collection) or isinstance(value, str | bytes | Mapping) or not value:
         raise refused("workers", value, "Say how many, or give a list of their speeds.")
     return [float(number("The speed of a worker", speed, above=0)) for speed in value]
-
-
-def connection(value: object) -> Any:
-    """What pika can connect with. Goes when the clients call ``brokers.connection.check_parameters``."""
-    from pika.connection import Parameters
-
-    if not isinstance(value, Parameters):
-        raise refused("parameters", value, "Use lab.parameters(name).")
-    return value

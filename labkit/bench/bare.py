@@ -61,12 +61,12 @@ class Events(Loop):
     """The same on pika's event-driven connection, as fast as pika goes."""
 
     def run(self) -> None:
-        self._connection = pika.SelectConnection(
+        self._events = pika.SelectConnection(
             self._parameters,
             on_open_callback=lambda connection: connection.channel(on_open_callback=self._opened),
             on_close_callback=lambda connection, _: connection.ioloop.stop(),
         )
-        self._connection.ioloop.start()
+        self._events.ioloop.start()
 
     def _opened(self, channel) -> None:
         if self._prefetch is not None:
@@ -81,7 +81,7 @@ class Events(Loop):
 
     def stop(self, timeout: float | None = 10) -> None:
         """Leave; waits up to ``timeout`` seconds for that (None: returns at once)."""
-        self._connection.ioloop.add_callback_threadsafe(self._connection.close)
+        self._events.ioloop.add_callback_threadsafe(self._events.close)
         if timeout is not None:
             self.join(timeout)
 

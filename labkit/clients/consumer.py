@@ -48,7 +48,7 @@ class Consumer(Link):
 
     def __init__(
         self,
-        parameters: pika.ConnectionParameters,
+        parameters: pika.connection.Parameters,
         queue: str,
         *,
         name: str,

@@ -17,8 +17,7 @@ from pika.adapters.utils.connection_workflow import AMQPConnectorException
 from pika.channel import Channel
 from pika.exceptions import AMQPError
 
-from labkit import checks
-from labkit.brokers.connection import explain, quiet_pika
+from labkit.brokers.connection import check_parameters, explain, quiet_pika
 from labkit.errors import LabError
 
 FIRST_DELAY, LAST_DELAY = 0.2, 2.0  # seconds between attempts to reconnect: doubling from one to the other
@@ -35,8 +34,8 @@ class Link(threading.Thread):
     https://www.rabbitmq.com/docs/connections
     """
 
-    def __init__(self, parameters: pika.ConnectionParameters, *, name: str, reconnect: bool) -> None:
-        checks.connection(parameters)
+    def __init__(self, parameters: pika.connection.Parameters, *, name: str, reconnect: bool) -> None:
+        check_parameters(parameters)
         super().__init__(name=name, daemon=True)
         quiet_pika()
         self.reconnect = reconnect

@@ -49,7 +49,7 @@ class Producer(Link):
 
     def __init__(
         self,
-        parameters: pika.ConnectionParameters,
+        parameters: pika.connection.Parameters,
         queue: str,
         workload: Iterable[Task],
         *,

@@ -62,7 +62,7 @@ class Worker(Consumer):
 
     def __init__(
         self,
-        parameters: pika.ConnectionParameters,
+        parameters: pika.connection.Parameters,
         queue: str,
         *,
         name: str,

@@ -8,7 +8,7 @@ import sys
 import time
 
 from labkit.brokers import Broker
-from labkit.clients.worker import Listener
+from labkit.clients.listener import Listener
 from labkit.commands import queues
 from labkit.errors import LabError
 from labkit.setup.machine import say
@@ -34,7 +34,7 @@ class Lines(Listener):
     def done(self, task: Task, result: object) -> None:
         self._say(f" [x] Done {message(task.body)}" + ("" if result is None else f" = {shown(result)}"))
 
-    def failed(self, body: bytes, error: Exception, verdict: str) -> None:
+    def failed(self, body: bytes, error: BaseException, verdict: str) -> None:
         what, do = (error.what, error.do) if isinstance(error, LabError) else (repr(error), "")
         self._say(f" [!] Failed: {what}")
         if do:
