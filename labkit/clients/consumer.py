@@ -81,6 +81,10 @@ class Consumer(Link):
         """In the loop: something has come in."""
         raise NotImplementedError
 
+    def _at_once(self, tag: int, task_id: str, properties: BasicProperties, body: bytes, again: bool) -> bool:
+        """In the loop: do what has come in without a stop in the buffer; whether that was possible."""
+        return False
+
     # --- the subscription --------------------------------------------------------------------
 
     def _opened(self, channel: Channel) -> None:
@@ -127,9 +131,10 @@ class Consumer(Link):
         task_id, again = properties.message_id, method.redelivered
         if task_id is None:
             task_id = self._make_id(tag, properties, body)
-        self.ledger.record(REDELIVERED if again else DELIVERED, task_id, self._label, None, tag)
-        self._buffer.append(Delivery(tag, task_id, properties, body, again))
-        self._go_on()
+        if not self._at_once(tag, task_id, properties, body, again):
+            self.ledger.record(REDELIVERED if again else DELIVERED, task_id, self._label, None, tag)
+            self._buffer.append(Delivery(tag, task_id, properties, body, again))
+            self._go_on()
 
     def _make_id(self, tag: int, properties: BasicProperties, body: bytes) -> str:
         """A name for a task whose producer gave it none: its job_id, or the delivery's."""

@@ -9,9 +9,17 @@ from collections.abc import Callable, Mapping
 
 import pika
 from pika.channel import Channel
+from pika.spec import BasicProperties
 
 from labkit import checks
-from labkit.clients.consumer import ACKNOWLEDGED, REQUEUED, Consumer, Delivery
+from labkit.clients.consumer import (
+    ACKNOWLEDGED,
+    DELIVERED,
+    REDELIVERED,
+    REQUEUED,
+    Consumer,
+    Delivery,
+)
 from labkit.clients.dead_letters import DeadLetters
 from labkit.clients.listener import Listener
 from labkit.clients.stretch import Stretch
@@ -23,7 +31,6 @@ from labkit.tasks.handlers import HANDLERS, Handler, parse, perform
 
 ON_ERROR = ("reject", "requeue", "acknowledge", "dead-letter")
 CRASH_GRACE = 0.04  # seconds that a crash waits for a handler that is just at work
-AT_A_TIME = 100  # tasks that take no time, done before the connection is served again
 STARTED, FINISHED = int(Kind.STARTED), int(Kind.FINISHED)  # an Enum's attributes are slow
 JUST_DOTS = HANDLERS["dots"]  # it computes nothing
 VERDICTS = {
@@ -109,9 +116,9 @@ class Worker(Consumer):
         self.current: str | None = None  # the id of the task it works on
         self._plan = CrashPlan(2**31 - 1 if crash_in is None else crash_in, crash_when)
         self._listener = listener
-        self._plain = (
-            listener is None and handlers.get("dots") is JUST_DOTS
-        )  # nobody asks what text tasks are
+        self._plain = listener is None and handlers.get("dots") is JUST_DOTS
+        last = [ACKNOWLEDGED] if ack == "manual" else []
+        self._lives = [[kind, STARTED, FINISHED, *last] for kind in (DELIVERED, REDELIVERED)]
         self._begun = 0
         self._task: Delivery | None = None  # the one it works on
         self._stretch: Stretch | None = None  # the time that takes
@@ -242,46 +249,54 @@ class Worker(Consumer):
 
     # --- a task ------------------------------------------------------------------------------
 
+    def _at_once(self, tag: int, task_id: str, properties: BasicProperties, body: bytes, again: bool) -> bool:
+        """Do a text task that takes no time as it comes in, if nothing is in the way: a million go like this."""
+        if self._task is not None or self._buffer or b"." in body or not self._is_text(properties, body):
+            return False
+        with self._moment:
+            busy = self._paused or self._crashed or self._stopping or self._reason is not None
+            if busy or self.ack_when == "before" or self._begun + 1 == self._plan.task:
+                return False
+            self._begun += 1
+            if self.ack == "manual" and self._channel is not None:
+                self._channel.basic_ack(tag)
+            self.ledger.record_all(self._lives[again], task_id, self._label, tag)
+        return True
+
+    def _is_text(self, properties: BasicProperties, body: bytes) -> bool:
+        """Whether a task is known from its dots alone, and nobody wants to see more of it."""
+        return self._plain and properties.content_type == TEXT and body.isascii()
+
     def _go_on(self) -> None:
         """In the loop: begin the next task, unless something is in the way."""
         if self._task is not None:
             return
-        for _ in range(AT_A_TIME):
-            if self._gone:
-                self._end()
-            elif self._stopping or self._crashed:
-                self._goodbye()
-            elif self._paused or not self._buffer or self._reason is not None:
-                return
-            elif self._begin(self._buffer.popleft()):
-                continue
-            return
-        self._soon(self._go_on)
+        if self._gone:
+            self._end()
+        elif self.leaving:
+            self._goodbye()
+        elif not self._paused and self._buffer and self._reason is None:
+            self._begin(self._buffer.popleft())
 
-    def _begin(self, delivery: Delivery) -> bool:
-        """Start a task; whether it is done already, and the next one may follow without a look at the connection."""
+    def _begin(self, delivery: Delivery) -> None:
+        """Start a task."""
         tag, task_id, properties, body, again = delivery
-        text = self._plain and properties.content_type == TEXT and body.isascii()
-        at_once = text and b"." not in body and self._begun + 1 != self._plan.task
+        text = self._is_text(properties, body)
         with self._moment:
             if self._crashed or self._paused:
                 self._buffer.appendleft(delivery)
-                return False
+                return
             self._begun += 1
-            self.ledger.record(STARTED, task_id, self._label, None, tag)
-            if at_once and self.ack_when == "after":  # the way that a million tasks go
-                self.ledger.record(FINISHED, task_id, self._label, None, tag)
-                if self.ack == "manual":
-                    self._settle(ACKNOWLEDGED, delivery)
-                return True
             self._task, self.current = delivery, task_id
+            self.ledger.record(STARTED, task_id, self._label, None, tag)
         if self.ack_when == "before" and self.ack == "manual":
             self._settle(ACKNOWLEDGED, delivery)
         try:
             task = None if text else parse(body, task_id, properties.content_type)
         except TaskError as error:
             self._failed(delivery, error)
-            return self._later()
+            self._later()
+            return
         if task is not None and self._listener is not None:
             self._tell(self._listener.received, task, again)
         seconds = (body.count(b".") if task is None else task.cost) * self.seconds_per_dot
@@ -291,7 +306,6 @@ class Worker(Consumer):
             self._stretch = self._work(seconds, self._speed, lambda: self._worked(delivery, task))
         else:
             self._worked(delivery, task)
-        return False
 
     def _work(self, seconds: float, speed: float, done: Callable[[], None]) -> Stretch:
         assert self._loop is not None  # this is called in the loop
@@ -397,11 +411,9 @@ class Worker(Consumer):
             self._channel.basic_ack(delivery.tag)
             self.ledger.record(Kind.DEAD_LETTERED, delivery.task_id, self._label, None, delivery.tag)
 
-    def _later(self) -> bool:
-        """Go on when the connection has been served, unless a task is under way."""
-        if self._task is None:
-            self._soon(self._go_on)
-        return False
+    def _later(self) -> None:
+        """Go on when the connection has been served."""
+        self._soon(self._go_on)
 
     def _tell(self, method: Callable[..., None], *about: object) -> None:
         try:
