@@ -24,7 +24,7 @@ HEAVY = {"matplotlib", "IPython", "ipywidgets", "anywidget", "traitlets"}
 LATE = {
     ("playground/__init__.py", "labkit.playground.panel"): "the controls: ipywidgets and charts",
     ("compare/compare.py", "labkit.charts"): "for those who want a picture",
-    ("live/replay.py", "labkit.live.buttons"): "the buttons: ipywidgets",
+    ("live/replay.py", "labkit.live.buttons"): "the buttons of a replay: ipywidgets",
 }
 # … everything where nothing may be installed yet, and other people's clients, which may not be installed either.
 ANYTHING = ("setup/", "commands/", "bench/other_clients.py")
@@ -116,6 +116,28 @@ def test_a_plain_terminal_does_without_pictures(room):
     ]
     imports = "\n".join(f"import {name}" for name in names)
     passes("-c", f"import sys\n{imports}\nassert not (found := {set(PICTURES)} & set(sys.modules)), found")
+
+
+@pytest.mark.parametrize(
+    ("library", "rooms"),
+    [
+        ("requests", {"management"}),  # who speaks HTTP to RabbitMQ
+        ("matplotlib", {"charts"}),
+        ("subprocess", {"setup", "brokers", "judge", "bench", "commands"}),  # who starts programs
+    ],
+)
+def test_a_library_is_used_in_its_own_room_alone(library, rooms):
+    used = {
+        path.relative_to(PACKAGE).parts[0]
+        for path in modules()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for name in (
+            [node.module or ""] if isinstance(node, ast.ImportFrom) else [one.name for one in node.names]
+        )
+        if name.split(".")[0] == library
+    }
+    assert used <= rooms
 
 
 def test_ruff_finds_nothing():

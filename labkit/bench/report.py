@@ -240,7 +240,7 @@ def _table(section: Section) -> str:
 def _aligned(rows: list[list[str]], columns: str, heads: Sequence[str] = ()) -> str:
     """Rows of text in columns, each aligned to the left (l) or to the right (r)."""
     align = [{"l": "left", "r": "right"}[one] for one in columns]
-    return tabulate(rows, heads, "plain", colalign=align, headersglobalalign="right", disable_numparse=True)
+    return tabulate(rows, heads, "plain", colalign=align, disable_numparse=True)
 
 
 def _mark(one: Ratio | Figure) -> str:

@@ -18,7 +18,6 @@ from labkit.notebook import in_notebook
 from labkit.results.run import Run
 
 SLOWEST, FASTEST = 0.5, 10.0
-SPEEDS = (0.5, 1.0, 2.0, 5.0, 10.0)
 LEAD = 0.05  # seconds of the run that are shown after its last event
 
 

@@ -103,7 +103,7 @@ class Layout:
                     lambda t: ("lost", ""),
                 )
             else:
-                held = {one.task: one for one in waiting}
+                looks = {one.task: self._held(one) for one in waiting}
                 self._row(
                     "worker",
                     [one.task for one in waiting],
@@ -111,7 +111,7 @@ class Layout:
                     BUFFER,
                     BUFFER_END,
                     y + 5,
-                    lambda t, held=held: self._held(held[t]),
+                    looks.__getitem__,
                 )
             self._word(DONE_LEFT, y + 17, "name", f"✔ {seat.done}")
             self._panel(DONE_LEFT, y + 23, round(DONE_WIDTH * seat.dots / most), 6, "bar")
@@ -166,7 +166,9 @@ class Layout:
             x, end = (8 + (WIDTH - 16) * at // len(kinds) for at in (number, number + 1))
             look, tasks = "lost" if place == LOST else "dead", self.state.first(place, MOST_BOXES)
             self._word(x, y + 19, "name alarm" if place == LOST else "name", f"{counts[place]} {name}")
-            self._row("tray", tasks, counts[place], x + 132, end, y, lambda t, look=look: (look, ""))
+            self._row(
+                "tray", tasks, counts[place], x + 132, end, y, dict.fromkeys(tasks, (look, "")).__getitem__
+            )
         return y + BOX + 6 if kinds else y
 
     def _broker(self, sample: Sample | None, now: float, others: Sequence[Load]) -> str:
@@ -223,8 +225,8 @@ class Layout:
             label = mark if width >= TIGHT_ROOM else ""
             if width >= room:  # numbers of this many digits fit
                 number = self._label(t)
-                label = next((say for say in (mark + number, number) if len(say) * LABEL_ROOM <= width), None)
-                if label is None:
+                label = next((say for say in (mark + number, number) if len(say) * LABEL_ROOM <= width), "")
+                if not label:
                     name += " tight"
                     label = number if len(number) * TIGHT_ROOM <= width else mark
             box([t, x, y, width, BOX, name, label])

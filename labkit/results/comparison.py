@@ -197,7 +197,7 @@ def _table(columns: list[list[str]]) -> str:
     headings = ["strategy", *(figure.heading for figure in _FIGURES)]
     head, *rows = zip(headings, *columns, strict=True)
     align = ("left", *["right"] * len(columns))
-    return tabulate(rows, head, "simple", colalign=align, headersglobalalign="right", disable_numparse=True)
+    return tabulate(rows, head, "simple", colalign=align, disable_numparse=True)
 
 
 def _wide(table: str) -> int:
