@@ -14,7 +14,7 @@ import psutil
 
 from labkit.brokers import config, processes
 from labkit.brokers.broker import START_TIMEOUT, Broker, Say
-from labkit.brokers.plainpath import plain_path
+from labkit.brokers.plainpath import plain_path, remove_link
 from labkit.brokers.statefile import StateFile
 from labkit.errors import BrokerError, BrokerStartError, PortTakenError
 from labkit.setup.home import state_directory
@@ -139,6 +139,7 @@ class Node(Broker):
         """Keeps the ports for the next start; if it comes back soon, epmd too, which keeps others off them."""
         if not comes_back:
             self._end_helpers()
+            remove_link(self.directory)
         if kept := self._state.read():
             epmd = {"epmd": kept.get("epmd")} if comes_back else {}
             self._state.replace({"ports": kept.get("ports"), "comes_back": comes_back, **epmd})
@@ -188,17 +189,12 @@ class Node(Broker):
 
     def _claim_ports(self, lost: list[dict[str, int]], say: Say) -> dict[str, int]:
         """Chooses ports that are all free, and starts epmd on its one, which keeps other labs off the rest."""
-        wanted = {name: port for name in VARIABLES if (port := wanted_port(VARIABLES[name]))}
-        for name, port in wanted.items():
-            if not port_free(port):
-                raise PortTakenError(
-                    f"Port {port} of {VARIABLES[name]} is taken by another program.",
-                    do=f"Close that program, or set {VARIABLES[name]} to another port, or unset it.",
-                    setting=VARIABLES[name],
-                )
+        asked = config.wanted_ports(VARIABLES.values())
+        wanted = {name: asked[variable] for name, variable in VARIABLES.items() if variable in asked}
         kept = self._ports()
         for ports in (kept | wanted, *(config.slot(number) | wanted for number in config.SLOTS)):
-            if ports not in lost and self._start_epmd(ports):
+            apart = len(set(ports.values())) == len(ports)
+            if apart and ports not in lost and self._start_epmd(ports):
                 for name in VARIABLES:
                     if ports[name] != kept[name] and name not in wanted:
                         say(f"Port {kept[name]} is not free; this broker takes {ports[name]}.")
