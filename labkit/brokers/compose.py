@@ -18,7 +18,7 @@ from labkit.brokers.engine import ENGINE_TIMEOUT, docker, last_line
 from labkit.brokers.statefile import StateFile
 from labkit.errors import BrokerDownError, BrokerStartError, EngineError, ImageMissingError, PortTakenError
 from labkit.setup.home import ROOT, state_directory
-from labkit.setup.ports import LOOPBACK, port_free, wanted_port
+from labkit.setup.ports import LOOPBACK, wanted_port
 
 SERVICE = "rabbitmq"
 CLUSTER = "rabbit@rabbitmq-lab"  # how the container of compose.yaml introduces itself
@@ -221,17 +221,11 @@ class Compose(Broker):
         }
 
     def _choose_ports(self, say: Say) -> dict[str, int]:
-        chosen: dict[str, int] = {}
+        chosen = config.wanted_ports(PORTS)
         for name, kept in self._ports().items():
-            if wanted := wanted_port(name):
-                if not port_free(wanted):
-                    raise PortTakenError(
-                        f"Port {wanted} of {name} is taken by another program.",
-                        do=f"Close that program, or set {name} to another port, or unset it.",
-                        setting=name,
-                    )
-                chosen[name] = wanted
-            elif config.unclaimed(PORTS[name][0], kept):
+            if name in chosen:
+                continue
+            if kept not in chosen.values() and config.unclaimed(PORTS[name][0], kept):
                 chosen[name] = kept
             else:
                 chosen[name] = config.free_port(PORTS[name][0], but=set(chosen.values()))

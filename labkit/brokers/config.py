@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 from labkit.brokers.plainpath import plain_path
 from labkit.errors import PortTakenError
-from labkit.setup.ports import LOOPBACK, port_free
+from labkit.setup.ports import LOOPBACK, port_free, wanted_port
 from labkit.setup.programs import search_path
 
 NODENAME = "lab@localhost"
@@ -52,6 +53,25 @@ def free_port(name: str, *, but: set[int]) -> int:
         f"None of the ports from {first} to {first + PORTS_TRIED - 1} is free.",
         do="Close the programs that listen there, and try again.",
     )
+
+
+def wanted_ports(variables: Iterable[str]) -> dict[str, int]:
+    """The ports that the environment asks for, by variable. PortTakenError for one that cannot be had."""
+    wanted: dict[str, int] = {}
+    for variable in variables:
+        port = wanted_port(variable)
+        if port is None:
+            continue
+        twice = port in wanted.values()
+        if twice or not port_free(port):
+            raise PortTakenError(
+                f"Port {port} of {variable} is {'asked for twice' if twice else 'taken by another program'}.",
+                do=f"Set {variable} to another port, or unset it"
+                + ("." if twice else ", or close that program."),
+                setting=variable,
+            )
+        wanted[variable] = port
+    return wanted
 
 
 def rabbitmq_conf(*, amqp: int, management: int, prometheus: int) -> str:

@@ -14,16 +14,16 @@ import psutil
 
 from labkit.brokers import config, processes
 from labkit.brokers.broker import START_TIMEOUT, Broker, Say
-from labkit.brokers.plainpath import plain_path
+from labkit.brokers.epmd import Epmd
+from labkit.brokers.plainpath import remove_link
 from labkit.brokers.statefile import StateFile
 from labkit.errors import BrokerError, BrokerStartError, PortTakenError
 from labkit.setup.home import state_directory
 from labkit.setup.ports import LOOPBACK, port_free, wanted_port
-from labkit.setup.programs import RabbitMQ, find_epmd, find_rabbitmq
+from labkit.setup.programs import RabbitMQ, find_rabbitmq
 
 VARIABLES = {"amqp": "LABKIT_AMQP_PORT", "management": "LABKIT_MANAGEMENT_PORT"}
 BOOT_ATTEMPTS = 3
-EPMD_TIMEOUT = 5.0  # seconds that it gets to open its port
 PORTS_RELEASED = 5.0  # seconds at most until the ports of an ended process are free again
 LAST_WORDS = 15  # lines of output that an error quotes
 LONGEST_LINE = 300  # characters of each
@@ -40,6 +40,7 @@ class Node(Broker):
         self._state = StateFile(
             self.directory / "state.json", lock=self.directory / "lock", ports=config.FIRST_PORTS
         )
+        self._epmd = Epmd(self.directory, self._state)
         self._printed = self.directory / "log" / "printed.log"
 
     @property
@@ -138,14 +139,15 @@ class Node(Broker):
     def _forget(self, *, comes_back: bool = False) -> None:
         """Keeps the ports for the next start; if it comes back soon, epmd too, which keeps others off them."""
         if not comes_back:
-            self._end_helpers()
+            self._epmd.end()
+            remove_link(self.directory)
         if kept := self._state.read():
             epmd = {"epmd": kept.get("epmd")} if comes_back else {}
             self._state.replace({"ports": kept.get("ports"), "comes_back": comes_back, **epmd})
 
-    def _process(self, name: str = "broker") -> psutil.Process | None:
+    def _process(self) -> psutil.Process | None:
         """The live process that the state speaks of; None for a dead one or another one with its number."""
-        return processes.alive(self._state.read().get(name))
+        return processes.alive(self._state.read().get("broker"))
 
     def _listening(self) -> bool:
         """Whether our broker itself has its port, and its files where it looks for them."""
@@ -172,7 +174,7 @@ class Node(Broker):
                     raise
         program = self.require_program()
         say(f"Starting RabbitMQ {program.version_text} as a private node ...")
-        self._end_helpers(but=self._process("epmd"))
+        self._epmd.end_leftovers()
         lost: list[dict[str, int]] = []
         while True:
             ports = self._claim_ports(lost, say)
@@ -188,17 +190,12 @@ class Node(Broker):
 
     def _claim_ports(self, lost: list[dict[str, int]], say: Say) -> dict[str, int]:
         """Chooses ports that are all free, and starts epmd on its one, which keeps other labs off the rest."""
-        wanted = {name: port for name in VARIABLES if (port := wanted_port(VARIABLES[name]))}
-        for name, port in wanted.items():
-            if not port_free(port):
-                raise PortTakenError(
-                    f"Port {port} of {VARIABLES[name]} is taken by another program.",
-                    do=f"Close that program, or set {VARIABLES[name]} to another port, or unset it.",
-                    setting=VARIABLES[name],
-                )
+        asked = config.wanted_ports(VARIABLES.values())
+        wanted = {name: asked[variable] for name, variable in VARIABLES.items() if variable in asked}
         kept = self._ports()
         for ports in (kept | wanted, *(config.slot(number) | wanted for number in config.SLOTS)):
-            if ports not in lost and self._start_epmd(ports):
+            apart = len(set(ports.values())) == len(ports)
+            if apart and ports not in lost and self._epmd.claim(ports):
                 for name in VARIABLES:
                     if ports[name] != kept[name] and name not in wanted:
                         say(f"Port {kept[name]} is not free; this broker takes {ports[name]}.")
@@ -207,31 +204,6 @@ class Node(Broker):
             f"None of the ports from {config.FIRST_PORTS['amqp']} on is free together with those that belong to it.",
             do="Close the programs that listen there, and try again.",
         )
-
-    def _start_epmd(self, ports: dict[str, int]) -> bool:
-        """Starts Erlang's port mapper ourselves, so that it is ours alone and known; whether the ports are ours."""
-        held = self._process("epmd") is not None and self._port("epmd") == ports["epmd"]
-        if not all(port_free(port) for name, port in ports.items() if not (held and name == "epmd")):
-            return False
-        if held:
-            self._state.update(ports=ports, comes_back=True)
-            return True
-        self._end_helpers()
-        program = find_epmd()
-        if program is None:
-            self._state.replace({"ports": ports, "comes_back": True})
-            return True  # Erlang starts one by itself
-        self.directory.mkdir(parents=True, exist_ok=True)
-        epmd = processes.spawn(
-            [str(program)],
-            environment=config.environment(self.directory, ports),
-            directory=self.directory,
-        )
-        if not processes.wait_listening(epmd, ports["epmd"], timeout=EPMD_TIMEOUT):
-            return False
-        epmd_known = processes.identity(epmd.pid)
-        self._state.replace({"ports": ports, "epmd": epmd_known, "comes_back": True})
-        return True
 
     def _boot(self, program: RabbitMQ, ports: dict[str, int], deadline: float) -> None:
         config.write_files(self.directory, ports)
@@ -309,13 +281,3 @@ class Node(Broker):
         ports = [port for name, port in self._ports().items() if name != "epmd"]
         while time.monotonic() < deadline and not all(map(port_free, ports)):
             time.sleep(0.02)
-
-    def _end_helpers(self, *, but: psutil.Process | None = None) -> None:
-        """Ends the node's epmd, and what is left of a start that was killed before it could note it."""
-        known = self._process("epmd")
-        pid_file = str(plain_path(self.directory) / "pid")
-        left = processes.with_environment(("epmd", "beam"), "RABBITMQ_PID_FILE", pid_file)
-        for process in {*left, *([known] if known else [])} - {but}:
-            with contextlib.suppress(psutil.Error):
-                process.terminate()
-                process.wait(PORTS_RELEASED)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import sys
 import tempfile
 from pathlib import Path
 
@@ -22,9 +23,7 @@ def plain_path(directory: Path) -> Path:
     """
     if _is_plain(directory):
         return directory
-    user = getattr(os, "getuid", int)()
-    whose = hashlib.sha256(f"{user} {directory}".encode("utf-8", "surrogateescape")).hexdigest()[:12]
-    link = Path(tempfile.gettempdir()).resolve() / f"labkit-{whose}"
+    link = _link(directory)
     trouble = BrokerStartError(
         f"RabbitMQ cannot work in a directory with such characters in its path: {directory}.",
         do="Move the lab to a directory with a plain name, or set LABKIT_HOME to one.",
@@ -35,11 +34,31 @@ def plain_path(directory: Path) -> Path:
     try:
         link.symlink_to(directory, target_is_directory=True)
     except FileExistsError:
-        if not link.is_symlink() or link.lstat().st_uid != user or link.readlink() != directory:
+        if not _is_ours(link, directory):
             raise trouble from None  # somebody else put it there
     except OSError as error:  # Windows lets few make one
         raise trouble from error
     return link
+
+
+def remove_link(directory: Path) -> None:
+    """Takes the link away, if there is one; harmless when repeated."""
+    link = _link(directory)
+    if _is_ours(link, directory):
+        link.unlink(missing_ok=True)
+
+
+def _link(directory: Path) -> Path:
+    whose = hashlib.sha256(f"{_user()} {directory}".encode("utf-8", "surrogateescape")).hexdigest()[:12]
+    return Path(tempfile.gettempdir()).resolve() / f"labkit-{whose}"
+
+
+def _is_ours(link: Path, directory: Path) -> bool:
+    return link.is_symlink() and link.lstat().st_uid == _user() and link.readlink() == directory
+
+
+def _user() -> int:
+    return os.getuid() if sys.platform != "win32" else 0
 
 
 def _is_plain(path: Path) -> bool:

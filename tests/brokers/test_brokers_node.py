@@ -33,6 +33,7 @@ from labkit.errors import (
     SetupError,
     WaitTimeoutError,
 )
+from labkit.setup.ports import port_free
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 START = "import sys; from labkit.brokers.node import Node; Node(root=sys.argv[1]).start()"
@@ -404,9 +405,11 @@ def test_a_checkout_moved_while_its_broker_runs_has_one_broker_and_its_messages(
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such names, and makes no link")
 @pytest.mark.parametrize("name", ["Übung 'ß' 漢", 'a "quoted" one', "$HOME `x` \\ ;&"])
-def test_a_directory_may_have_any_name(tmp_path, name):
-    root = tmp_path / name
+def test_a_directory_may_have_any_name(tmp_path, monkeypatch, name):
+    root, links = tmp_path / name, tmp_path / "links"
     root.mkdir()
+    links.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(links))
     node = Node(root=root)
     try:
         node.start(say=quiet)
@@ -415,8 +418,10 @@ def test_a_directory_may_have_any_name(tmp_path, name):
         assert kept(node) == 1
         assert "lab@localhost" in node.ctl("eval", "node().")
         assert [entry.name for entry in root.iterdir()] == [".labkit"]
+        assert list(links.iterdir())
     finally:
         node.throw_away(say=quiet)
+    assert not list(links.iterdir())
 
 
 def test_where_no_link_can_be_made_the_error_names_the_directory(tmp_path, monkeypatch):
@@ -484,9 +489,26 @@ def test_a_port_that_was_asked_for_and_is_taken_is_refused(tmp_path, monkeypatch
         node = Node(root=tmp_path)
         with pytest.raises(PortTakenError, match=f"Port {port} of LABKIT_AMQP_PORT is taken"):
             node.start(say=quiet)
+    monkeypatch.setenv("LABKIT_MANAGEMENT_PORT", str(port))
+    with pytest.raises(PortTakenError, match=f"Port {port} of LABKIT_MANAGEMENT_PORT is asked for twice"):
+        node.start(say=quiet)
     monkeypatch.setenv("LABKIT_AMQP_PORT", "amqp")
     with pytest.raises(PortTakenError, match="LABKIT_AMQP_PORT is not a port"):
         node.start(say=quiet)
+
+
+def test_a_port_that_is_usually_for_something_else_can_be_asked_for(tmp_path, monkeypatch):
+    usual = config.FIRST_PORTS["prometheus"]
+    if not port_free(usual):
+        pytest.skip(f"another program has {usual}")
+    monkeypatch.setenv("LABKIT_AMQP_PORT", str(usual))
+    node = Node(root=tmp_path)
+    try:
+        node.start(say=quiet)
+        assert node.address() == f"127.0.0.1:{usual}"
+        assert known(node)["ports"]["prometheus"] != usual
+    finally:
+        node.throw_away(say=quiet)
 
 
 def test_a_boot_that_fails_shows_what_rabbitmq_said(tmp_path, monkeypatch):
