@@ -97,6 +97,7 @@ class _Row:
     done: int
     lost: int
     twice: int
+    handed_over: int
 
     @property
     def ratio(self) -> float | None:
@@ -131,6 +132,7 @@ def _rows(runs: Any, ideal: Any) -> list[_Row]:
                 counts.done,
                 counts.lost,
                 counts.done_twice,
+                counts.handed_over,
             )
         )
     return rows
@@ -201,7 +203,9 @@ def _sentence(rows: Sequence[_Row]) -> str:
             f"{value:,} with {called(row.name)}" for row, value in zip(rows, values, strict=True) if value
         ]
         said += f" {what}: {listed(counted)}." if counted else ""
-    if not any(row.lost or row.twice for row in rows):
+    if handed := [f"{row.handed_over:,} with {called(row.name)}" for row in rows if row.handed_over]:
+        said += f" Handed over, fate unknown: {listed(handed)}."
+    if not any(row.lost or row.twice or row.handed_over for row in rows):
         said += " Nothing was lost, and nothing done twice."
     return said
 

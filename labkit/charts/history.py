@@ -49,16 +49,25 @@ class History:
             return f"{who}: {what}" if crashed else what
         if self.downtimes:
             away = sum(end - start for start, end in self.downtimes)
-            return f"The broker was away for {seconds(away)}, and no task was lost"
+            rest = self._elsewhere() or "no task was lost"
+            return f"The broker was away for {seconds(away)}, and {rest}"
         if crashed:
             again = sum(span.redelivered for span in self.spans)
-            return f"{who}, nothing lost" + (f": {plural(again, 'task')} redelivered" if again else "")
+            rest = self._elsewhere() or "nothing lost"
+            return f"{who}, {rest}" + (f": {plural(again, 'task')} redelivered" if again else "")
         workers = plural(len(self.workers), "worker")
+        elsewhere = f"; {self._elsewhere()}" if self._elsewhere() else ""
         if not self.spans:
-            return f"{workers}, no task started"
+            return f"{workers}, no task started{elsewhere}"
         done = sum(span.how == "finished" for span in self.spans)
         tasks = plural(done, "task") if done else "no task finished"
-        return f"{workers}, {tasks} in {seconds(self.end)}{self._idle()}"
+        return f"{workers}, {tasks} in {seconds(self.end)}{elsewhere or self._idle()}"
+
+    def _elsewhere(self) -> str:
+        """What went to clients that the lab does not see into, and is neither lost nor done by a worker."""
+        counts = self.ledger.counts()
+        parts = [(counts.done_elsewhere, "done elsewhere"), (counts.handed_over, "handed over, fate unknown")]
+        return listed([f"{number:,} {what}" for number, what in parts if number])
 
     def _idle(self) -> str:
         """The worker that idled most, if that is what one sees."""
@@ -71,7 +80,7 @@ class History:
     def sentence(self) -> str:
         """What is seen, in words."""
         if not self.workers:
-            return "No worker was connected."
+            return " ".join(["No worker was connected.", *self.others()])
         return " ".join([f"In {seconds(self.end)}, {self._work()}.", *self._trouble()])
 
     def _work(self) -> str:
@@ -110,12 +119,24 @@ class History:
         if lost := self._labels(self.lost):
             are, tasks = ("is", "task") if len(lost) == 1 else ("are", "tasks")
             yield f"Lost {are} {tasks} {some(lost, 12)}."
-        elif self.crashes or self.downtimes:
+        elif (self.crashes or self.downtimes) and not self.ledger.counts().handed_over:
             yield "No task was lost."
+        yield from self.others()
         if twice := self.ledger.counts().done_twice:
             yield f"{plural(twice, 'task was', 'tasks were')} done twice."
         if failed := sum(span.how == "failed" for span in self.spans):
             yield f"{plural(failed, 'attempt')} failed."
+
+    def others(self) -> Iterator[str]:
+        """What became of the tasks that clients had which nobody watched, a sentence each."""
+        for outcome, said in (
+            (Outcome.DONE_ELSEWHERE, ""),
+            (Outcome.HANDED_OVER, "; nobody knows what became of it"),
+        ):
+            if gone := self._labels(dict.fromkeys(self.ledger.task_ids(outcome))):
+                are, tasks = ("is", "task") if len(gone) == 1 else ("are", "tasks")
+                them = said if len(gone) == 1 else said.replace(" it", " them")
+                yield f"{outcome.value.capitalize()} {are} {tasks} {some(gone, 12)}{them}."
 
     def _labels(self, task_ids: set[str] | dict[str, str | None]) -> list[str]:
         return sorted(map(self.label, task_ids), key=natural)

@@ -61,7 +61,11 @@ def timeline(runs: Any) -> Chart:
     given = shown(runs)
     told = [history(run) for run in given]
     if not any(each.workers for each in told):
-        return empty("Nothing happened yet", "No worker was connected and no task was started in this run.")
+        other = " ".join(sentence for each in told for sentence in each.others())
+        return empty(
+            "No worker of the lab took part" if other else "Nothing happened yet",
+            other or "No worker was connected and no task was started in this run.",
+        )
     messages, sentences = [each.message() for each in told], [each.sentence() for each in told]
     if len(told) == 1:
         return _draw(told, messages[0], sentences[0], [""])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from functools import partial
 
 import pika
 from tqdm.auto import tqdm
@@ -24,7 +25,7 @@ REQUEUE_LIMIT = 2.0  # seconds the broker gets to put back what a lost worker ha
 GRACE = 1.0  # seconds in which workers may finish their task when everything is cleared away
 
 
-class Bar(tqdm):
+class Bar(tqdm):  # type: ignore[type-arg]  # it has none when it runs
     """A progress bar without a thread of its own that watches it."""
 
     monitor_interval = 0
@@ -82,7 +83,7 @@ class Experiment:
         for worker in workers:
             worker.start()
             lab.wait_until(
-                lambda worker=worker: worker.subscribed.is_set() or worker.error,
+                partial(_has_begun, worker),
                 f"{worker.name} to consume from {queue}",
                 deadline - time.monotonic(),
                 self.state,
@@ -122,7 +123,9 @@ class Experiment:
                     producer.check()
                 counts = self.ledger.counts()
                 left = counts.waiting + counts.in_flight
-                bar.total, bar.n = max(counts.published, 1), counts.published - left
+                taken = self._figures[1].taken if self._figures and self._figures[1] else 0
+                bar.total, bar.n = max(counts.published, 1), counts.published - max(0, left - taken)
+                bar.set_postfix_str(f"{plural(taken, 'task')} elsewhere" if taken else "", refresh=False)
                 bar.update(0)
                 working = self._anyone_at_work(left)
                 if not working and left == 0:
@@ -218,18 +221,18 @@ class Experiment:
 
     def _browse(self, queue: str) -> set[str | None]:
         """The ids of what waits in the queue: fetched, and put back as the channel closes."""
-        found = set()
+        found: set[str | None] = set()
         with contextlib.suppress(QueueMissingError), self._lab.channel("browse") as channel:
             while True:
                 method, properties, _ = channel.basic_get(queue)
-                if method is None:
+                if method is None or properties is None:
                     return found
                 found.add(properties.message_id)
         return found
 
     def stop(self) -> None:
         """End everybody who takes part; who is in a long task after ``GRACE`` seconds crashes."""
-        threads = (*self.producers, *self.workers)
+        threads: list[Producer | Worker] = [*self.producers, *self.workers]
         for thread in threads:
             thread.stop(timeout=None)
         deadline = time.monotonic() + GRACE
@@ -251,3 +254,7 @@ class Experiment:
         if (sampler := self.sampler) is not None:
             with contextlib.suppress(WaitTimeoutError):
                 sampler.stop(timeout=0)
+
+
+def _has_begun(worker: Worker) -> bool:
+    return worker.subscribed.is_set() or worker.error is not None

@@ -106,7 +106,12 @@ class Lab(Access):
     # --- setting up --------------------------------------------------------------------------
 
     def queue(
-        self, name: str, *, durable: bool = True, type: str = "classic", arguments: dict | None = None
+        self,
+        name: str,
+        *,
+        durable: bool = True,
+        type: str = "classic",
+        arguments: dict[str, Any] | None = None,
     ) -> str:
         """Declare a fresh, empty queue and return its full name.
 
@@ -141,7 +146,7 @@ class Lab(Access):
         distance: float = 0.0,
         loads: bool = True,
         timeout: float = CONSUMERS_LIMIT,
-        **settings: object,
+        **settings: Any,
     ) -> list[Worker]:
         """Start workers on a queue; returns them when the *broker* shows that many more consumers.
 
@@ -198,7 +203,7 @@ class Lab(Access):
         *,
         wait: bool = True,
         timeout: float = 60,
-        **settings: object,
+        **settings: Any,
     ) -> Producer:
         """Publish the workload to the queue; returns when all of it is published, or at once with ``wait=False``.
 
@@ -228,7 +233,7 @@ class Lab(Access):
         *,
         name: str = "",
         timeout: float = 60,
-        **settings: object,
+        **settings: Any,
     ) -> Run:
         """Publish the workload, wait until it is done, and return the run: ``publish`` and ``finish`` in one.
 
@@ -277,7 +282,7 @@ class Lab(Access):
         self._experiment = Experiment(self)
         return run
 
-    def _about(self) -> dict:
+    def _about(self) -> dict[str, Any]:
         return {
             "lesson": self.lesson,
             "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -308,13 +313,13 @@ class Lab(Access):
         For a remote broker and ``timeout`` see ``restart_broker``.
         """
 
-        def kill_and_start(*, timeout: float, say: Callable) -> None:
+        def kill_and_start(*, timeout: float, say: Callable[[str], object]) -> None:
             self.broker.kill(say=say)
             self.broker.start(timeout=timeout, say=say)
 
         return self._down_and_up(kill_and_start, timeout, "kill it now (SIGKILL) and start it again")
 
-    def _down_and_up(self, act: Callable, timeout: float | None, what: str) -> float:
+    def _down_and_up(self, act: Callable[..., object], timeout: float | None, what: str) -> float:
         if timeout is not None:
             checks.seconds("timeout", timeout)
         outage = Outage(self.parameters(f"lab {self.lesson} watch"), self.ledger)

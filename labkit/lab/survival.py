@@ -12,8 +12,10 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 import pika
+from pika.adapters.blocking_connection import BlockingChannel
 from pika.exceptions import AMQPError
 
 from labkit.errors import FeatureRefusedError, LabError, QueueMissingError, WaitTimeoutError
@@ -30,7 +32,7 @@ COUNT_LIMIT = 60.0  # seconds
 POLL = 0.1  # seconds between looks whether there is something to do
 RETRY = 0.3  # seconds between two attempts to reach a queue
 
-QUEUES: dict[str, dict] = {
+QUEUES: dict[str, dict[str, Any]] = {
     "non-durable classic": {"durable": False, "type": "classic"},
     "durable classic": {"durable": True, "type": "classic"},
     "quorum": {"durable": True, "type": "quorum"},
@@ -85,10 +87,10 @@ class Survival:
         """
         with self.lab.channel("declares") as channel:
             names = {cell: self._declared(channel, "unconfirmed", cell) for cell in self.cells}
-        self._publisher = _Publisher(self.lab, names, self.count_each, for_ever=not pause)
-        self._publisher.start()
+        publisher = self._publisher = _Publisher(self.lab, names, self.count_each, for_ever=not pause)
+        publisher.start()
         self.lab.wait(
-            lambda: self._publisher.rounds >= self.count_each or not self._publisher.is_alive(),
+            lambda: publisher.rounds >= self.count_each or not publisher.is_alive(),
             f"{self.count_each} messages in every queue, without confirms",
             timeout,
         )
@@ -118,7 +120,7 @@ class Survival:
                     fates[cell] = _fate(sent[cell], fetch(self.lab, self.lab.name(_short(shelf, *cell))))
         return fates
 
-    def _declared(self, channel, shelf: str, cell: Cell) -> str:
+    def _declared(self, channel: BlockingChannel, shelf: str, cell: Cell) -> str:
         """The queue's full name; declared again, which does nothing while it is there."""
         settings = QUEUES[cell[0]]
         name = self.lab.name(_short(shelf, *cell))
@@ -147,9 +149,9 @@ def fetch(lab: Lab, queue: str, timeout: float = COUNT_LIMIT) -> list[Message] |
             with lab.channel("counts") as channel:
                 while True:
                     method, properties, body = channel.basic_get(queue, auto_ack=True)
-                    if method is None:
+                    if method is None or properties is None:
                         return found
-                    found.append(Message(properties.message_id, body, method.redelivered))
+                    found.append(Message(properties.message_id, body or b"", method.redelivered))
         except LabError as error:
             if isinstance(error, QueueMissingError) and _gone(lab, queue):
                 return None

@@ -13,10 +13,12 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Mapping, Sequence
+from typing import TypeAlias
 
 from labkit.ledger.events import Kind, Outcome
 
-Columns = tuple[array, array, array, array, array]  # times, kinds, task, worker and delivery numbers
+# Times, kinds, and the numbers of tasks, workers and deliveries. (An array has no [] before Python 3.12.)
+Columns: TypeAlias = "tuple[array[float], array[int], array[int], array[int], array[int]]"
 
 # Where a task is, in the order of Outcome. Plain numbers here: this is read and written for every event, and an
 # Enum's attributes are slow.
@@ -156,14 +158,14 @@ class Account:
             if kind == _DELIVERED or kind == _REDELIVERED:  # noqa: SIM109 (faster)
                 if key in seat.held:
                     key = self._another(seat, d)
-                one = seat.held[key] = Delivery(t, w, at, kind == _REDELIVERED, seat.settles)
+                new = seat.held[key] = Delivery(t, w, at, kind == _REDELIVERED, seat.settles)
                 seat.delivered += 1
                 if place[t] == IN_FLIGHT:
                     several.add(t)
                 place[t] = IN_FLIGHT
                 if remember is not None:
-                    remember(one)
-                if one.again:
+                    remember(new)
+                if new.again:
                     self.again[t] = 1
                     seat.redelivered += 1
                 if seat.settles:
@@ -199,7 +201,7 @@ class Account:
                     self._close(seat, key, kind, DONE)
             elif kind == _ACKNOWLEDGED:
                 seat.acknowledged += 1
-                if one.work == _FINISHED and not several:
+                if one.work == _FINISHED and not several:  # the usual way of things
                     del seat.held[key]
                     one.end, place[t] = kind, DONE
                 elif one.work:

@@ -12,6 +12,7 @@ import time
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
+from typing import Any
 
 from labkit import checks
 from labkit.ledger.account import Account, Columns, Delivery, Seat
@@ -38,7 +39,7 @@ class _Numbers(dict[str | None, int]):
     @property
     def names(self) -> list[str]:
         """In the order of their numbers."""
-        return list(self)[1:]  # type: ignore[arg-type]  # None is the first
+        return [name for name in self if name is not None]
 
 
 class _TaskNumbers(_Numbers):
@@ -70,7 +71,7 @@ class Ledger:
         self._gone: set[str | None] = set()  # crashed: whatever else they say does not count
 
     @classmethod
-    def of_the_past(cls, events: Iterable[tuple]) -> Ledger:
+    def of_the_past(cls, events: Iterable[tuple[Any, ...]]) -> Ledger:
         """A ledger of events that are over; its clock stands at the last one.
 
         They are (time, kind, task id, worker, note), and the delivery's number if it is known.
@@ -157,7 +158,8 @@ class Ledger:
         self._notes.update(
             {n: row[4] for n, row in enumerate(batch, self._account.seen) if row[4] is not None}
         )
-        for column, more in zip(self._columns, new, strict=True):
+        columns: Iterable[tuple[array[Any], array[Any]]] = zip(self._columns, new, strict=True)
+        for column, more in columns:
             column.extend(more)
         if not task_numbers.unseen:
             task_numbers.unseen = {}  # an emptied dictionary keeps its size
@@ -182,7 +184,8 @@ class Ledger:
         with self._lock:
             self._fold()
             account = self._account
-            return Counts(len(account.place), *account.counts(), done_twice=account.done_twice)
+            found = {outcome.field: number for outcome, number in zip(Outcome, account.counts(), strict=True)}
+            return Counts(published=len(account.place), done_twice=account.done_twice, **found)
 
     def outcome(self, task_id: str) -> Outcome:
         """What became of the task; KeyError if the ledger never heard of it."""

@@ -7,7 +7,7 @@ import math
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from labkit.errors import SavedRunError
 from labkit.ledger.events import Kind
@@ -38,7 +38,7 @@ def ledger(lines: Iterable[str], name: str = "the saved run") -> Ledger:
     number, started_at, whole, written = 0, None, False, FORMAT
     tasks: dict[str, Task | None] = {}
 
-    def events() -> Iterator[tuple]:
+    def events() -> Iterator[tuple[Any, ...]]:
         nonlocal number, started_at, whole, written
         count = 0
         for number, line in enumerate(lines, 1):  # noqa: B007 (told in the error)
@@ -74,7 +74,7 @@ def ledger(lines: Iterable[str], name: str = "the saved run") -> Ledger:
     return found
 
 
-def _task(entry: dict) -> Task | None:
+def _task(entry: dict[str, Any]) -> Task | None:
     _expect(isinstance(entry["task"], str), "a task without an id")
     if "cost" not in entry:
         return None
@@ -83,7 +83,7 @@ def _task(entry: dict) -> Task | None:
     return Task(entry["task"], b"", cost=cost, kind=entry["kind"], delay=delay)
 
 
-def _finite(value: object) -> float:
+def _finite(value: Any) -> float:
     found = float(value)
     _expect(math.isfinite(found), f"{value!r} is no time and no cost")
     return found
