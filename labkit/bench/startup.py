@@ -19,7 +19,7 @@ from labkit.lab import Lab
 from labkit.setup import bootstrap
 
 Say = Callable[[str], object]
-ASIDE = re.compile(r"\s*(\d+ s$|Port |.* is not free)")  # said while something goes on
+ASIDE = re.compile(r"\s*(\d+ s(,|$)|Port |.* is not free)")  # said while something goes on
 START_LIMIT = 900.0  # seconds that a first start may take, with everything to be fetched
 
 

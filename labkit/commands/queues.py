@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -92,12 +93,18 @@ def _dead_letters(api: Management, row: dict[str, Any]) -> DeadLetters | None:
     arguments, policy = row.get("arguments") or {}, row.get("effective_policy_definition") or {}
     exchange = arguments.get("x-dead-letter-exchange", policy.get("dead-letter-exchange"))
     if exchange is None:
-        # A queue tells of its policy seconds late: nothing is certain while there is a policy that might be its own.
+        # A queue tells of a policy seconds late: one that might be its own leaves it open.
         policies = api.get(f"policies/{_quoted(api.vhost)}")
-        possible = any("dead-letter-exchange" in each["definition"] for each in policies)
-        return None if possible and "effective_policy_definition" not in row else DeadLetters(None)
+        return None if any(_may_dead_letter(each, row["name"]) for each in policies) else DeadLetters(None)
     key = arguments.get("x-dead-letter-routing-key", policy.get("dead-letter-routing-key"))
     return DeadLetters(exchange, _exists(api, exchange), key)
+
+
+def _may_dead_letter(policy: dict[str, Any], queue: str) -> bool:
+    try:
+        return "dead-letter-exchange" in policy["definition"] and bool(re.search(policy["pattern"], queue))
+    except re.error:  # RabbitMQ's patterns are Perl's
+        return True
 
 
 def _exists(api: Management, exchange: str) -> bool:

@@ -118,6 +118,9 @@ class TestAMessageThatNobodyUnderstands:
         requests.put(url, json=policy, auth=user, timeout=10).raise_for_status()
         try:
             declare()
+            with worker() as program:  # the queue itself tells of its policy some seconds later
+                program.wait_for("went to (its queue's|the) dead-letter exchange")
+            channel.basic_publish("", queue, NOT_A_TASK)
             until(lambda: "policy" in requests.get(queue_url, auth=user, timeout=10).json(), "the policy")
             with worker() as program:
                 program.wait_for("went to the dead-letter exchange amq.fanout")

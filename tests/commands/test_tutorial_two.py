@@ -5,10 +5,16 @@ queue, the one before declared a classic one by saying nothing.
 """
 
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pika
 import pytest
+import requests
 from terminal import Program, labkit
+
+from labkit import brokers
+from labkit.commands import queues
 
 CONNECT = """import sys, time, pika
 url, queue, kind, *words = sys.argv[1:]
@@ -109,6 +115,39 @@ def test_what_the_lab_declares_is_durable_and_of_the_type_that_was_asked_for(
 ):
     send(options, "hello")
     channel.queue_declare(queue, durable=True, arguments={"x-queue-type": kind})  # or 406
+
+
+def test_programs_that_declare_it_at_the_same_moment_all_get_it(broker, new_queue):
+    """Each finds no queue and declares one, of two types: all but one are refused, and take what is there then."""
+
+    def take(queue, queue_type, barrier):
+        with brokers.connect(broker.parameters("test")) as connection:
+            barrier.wait()
+            return queues.take(connection, queue, queue_type)
+
+    for _ in range(10):
+        queue, barrier = new_queue(), threading.Barrier(4)
+        with ThreadPoolExecutor(4) as pool:
+            each = [pool.submit(take, queue, kind, barrier) for kind in ("classic", "quorum") * 2]
+            assert sum(future.result() for future in each) >= 1
+
+
+def test_who_may_only_write_sends_to_a_queue_that_is_there(broker, channel, queue, kind):
+    channel.queue_declare(queue, durable=True, arguments={"x-queue-type": kind})
+    api, admin = f"{broker.management_url}/api", broker.management_credentials
+    put = {"timeout": 10, "auth": admin}
+    requests.put(f"{api}/users/{queue}", json={"password": "secret", "tags": ""}, **put).raise_for_status()
+    try:
+        may = {"configure": "^$", "write": ".*", "read": "^$"}
+        requests.put(f"{api}/permissions/%2F/{queue}", json=may, **put).raise_for_status()
+        url = f"amqp://{queue}:secret@{broker.address()}/%2F"
+        answer = labkit("send", "--queue", queue, "--url", url, "hello")
+        assert answer.returncode == 0, answer.stderr
+        answer = labkit("send", "--queue", f"{queue}-other", "--url", url, "hello")
+        assert answer.returncode == 1 and "Traceback" not in answer.stderr
+    finally:
+        requests.delete(f"{api}/users/{queue}", **put)
+    assert channel.basic_get(queue, auto_ack=True)[2] == b"hello"
 
 
 def test_any_broker_by_its_url(broker, channel, queue):
