@@ -71,6 +71,10 @@ class Broker(ABC):
         """Ends it with SIGKILL, as a crash would; ``start()`` brings it back with what it had saved."""
 
     @abstractmethod
+    def throw_away(self, *, timeout: float = START_TIMEOUT, say: Say = print) -> None:
+        """Ends it, and deletes everything that is in it."""
+
+    @abstractmethod
     def logs(self, lines: int = 100) -> str:
         """The last ``lines`` lines of its log."""
 

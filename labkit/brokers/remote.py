@@ -76,6 +76,9 @@ class Remote(Broker):
     def kill(self, *, timeout: float = START_TIMEOUT, say: Say = print) -> None:
         raise self._not_ours("kill")
 
+    def throw_away(self, *, timeout: float = START_TIMEOUT, say: Say = print) -> None:
+        raise self._not_ours("throw away")
+
     def logs(self, lines: int = 100) -> str:
         raise self._not_ours("read the log of")
 

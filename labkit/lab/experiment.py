@@ -25,7 +25,7 @@ REQUEUE_LIMIT = 2.0  # seconds the broker gets to put back what a lost worker ha
 GRACE = 1.0  # seconds in which workers may finish their task when everything is cleared away
 
 
-class Bar(tqdm):  # type: ignore[type-arg]  # it has none when it runs
+class Bar(tqdm):
     """A progress bar without a thread of its own that watches it."""
 
     monitor_interval = 0
