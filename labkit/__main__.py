@@ -10,7 +10,7 @@ if sys.version_info < (3, 10):  # noqa: UP036 - before anything that an older Py
         + ".\nStart it with a newer one: python3.12 -m labkit"
     )
 
-from labkit.commands.cli import main  # noqa: E402
+from labkit.commands.cli import main
 
 if __name__ == "__main__":
     sys.exit(main())

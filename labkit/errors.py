@@ -23,7 +23,11 @@ class LabError(Exception):
 
 
 class UsageError(LabError, ValueError):
-    """A value was refused at the door; the sentence names it."""
+    """A value was refused at the door; the sentence names it, and ``field`` is what the parameter is called."""
+
+    def __init__(self, what: str, *, do: str = "", field: str = "") -> None:
+        super().__init__(what, do=do)
+        self.field = field
 
 
 class SetupError(LabError):
@@ -31,7 +35,30 @@ class SetupError(LabError):
 
 
 class BrokerError(LabError):
-    """Something about the broker."""
+    """Something about the broker. The facts, where they are known, are None otherwise.
+
+    ``queue`` is the queue that it is about; ``reply_code`` and ``reply_text`` are the broker's own words (or HTTP's
+    status and reason); ``address`` is where it answers, or does not; ``setting`` is the environment variable
+    that mends it.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        do: str = "",
+        queue: str | None = None,
+        reply_code: int | None = None,
+        reply_text: str | None = None,
+        address: str | None = None,
+        setting: str | None = None,
+    ) -> None:
+        super().__init__(what, do=do)
+        self.queue = queue
+        self.reply_code = reply_code
+        self.reply_text = reply_text
+        self.address = address
+        self.setting = setting
 
 
 class BrokerNotInstalledError(BrokerError):
@@ -59,7 +86,7 @@ class NotOurBrokerError(BrokerError):
 
 
 class AccessRefusedError(BrokerError):
-    """The broker knows this user not, or the password is wrong."""
+    """The broker does not know this user, the password is wrong, or the user lacks a permission."""
 
 
 class VirtualHostError(BrokerError):
@@ -83,15 +110,37 @@ class FeatureRefusedError(BrokerError):
 
 
 class EngineError(BrokerError):
-    """Docker: the engine does not run, refuses permission, or cannot get the image."""
+    """Docker: it is not installed, does not run, or refuses permission."""
+
+
+class ImageMissingError(EngineError):
+    """The image of ``compose.yaml`` is not on this machine and could not be downloaded."""
 
 
 class ManagementError(LabError):
-    """The management API does not answer as it should."""
+    """The management API at ``url`` does not answer as it should; ``status`` is HTTP's, ``reason`` RabbitMQ's."""
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        do: str = "",
+        url: str | None = None,
+        status: int | None = None,
+        reason: str | None = None,
+    ) -> None:
+        super().__init__(what, do=do)
+        self.url = url
+        self.status = status
+        self.reason = reason
 
 
 class WaitTimeoutError(LabError, TimeoutError):
-    """Something that was waited for did not happen within its time limit."""
+    """Something that was waited for did not happen within its time ``limit`` (seconds)."""
+
+    def __init__(self, what: str, *, do: str = "", limit: float | None = None) -> None:
+        super().__init__(what, do=do)
+        self.limit = limit
 
 
 class CancelledError(LabError):

@@ -41,6 +41,15 @@ def cut(text: str, keep: int) -> str:
     return f"{text[: keep - tail]}…{text[len(text) - tail :] if tail else ''}"
 
 
+def brief(value: object, most: int = 80) -> str:
+    """A value as an error quotes it: its repr, cut after ``most`` characters."""
+    try:
+        text = repr(value)
+    except Exception:  # a number of thousands of digits, or an object that fails at it
+        return f"a {type(value).__name__} that cannot be written"
+    return text if len(text) <= most else f"{text[:most]}…"
+
+
 def natural(name: str) -> list[tuple[int, int, str]]:
     """The key that sorts worker-2 before worker-10."""
     return [

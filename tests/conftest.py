@@ -18,7 +18,9 @@ if process:  # of a parallel run: each has a broker of its own
 
 from labkit import brokers  # noqa: E402
 from labkit.errors import LabError  # noqa: E402
-from labkit.setup import machine  # noqa: E402 (the home is read when it is imported)
+from labkit.setup import bootstrap, machine  # noqa: E402 (the home is read when it is imported)
+
+bootstrap.make_importable()  # for the kernels and programs that tests start, in whatever folder
 
 
 def pytest_addoption(parser):

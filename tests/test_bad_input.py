@@ -19,11 +19,12 @@ import pytest
 from servers import Server, cut_off, saying, server
 from waiting import until
 
-from labkit import management, tasks
+from labkit import tasks
 from labkit.brokers.remote import Remote
 from labkit.clients.producer import Producer
 from labkit.clients.worker import Worker
 from labkit.commands import cli
+from labkit.compare import Strategy
 from labkit.errors import (
     AccessRefusedError,
     BrokerDownError,
@@ -103,6 +104,8 @@ def bench_of(lesson="bad-input-2", **settings):
 
 IN_PYTHON = {
     # The bench.
+    "strategies that are no list": (lambda b: b.lab.compare(True, tasks.equal(1)), UsageError, "strategies"),
+    "a comparison of no tasks": (lambda b: b.lab.compare([Strategy()], [1, 2]), UsageError, "workload"),
     "a lesson without a name": (bench_of(None), UsageError, "lesson"),
     "a lesson with a name too long": (bench_of(LONG), UsageError, "255"),
     "dots of a negative time": (bench_of(seconds_per_dot=-1), UsageError, "seconds_per_dot"),
@@ -170,7 +173,7 @@ IN_PYTHON = {
     "handlers that are a list": (worker(handlers=[print]), UsageError, "handlers"),
     "a prefetch that is the truth": (worker(prefetch=True), UsageError, "prefetch"),
     "a crash in no task": (worker(crash_in=0), UsageError, "crash_in"),
-    "an event for nobody": (worker(on_event="print"), UsageError, "on_event"),
+    "a listener that is none": (worker(listener="print"), UsageError, "listener"),
     "seconds without a number": (worker(seconds_per_dot=math.nan), UsageError, "seconds_per_dot"),
     # Saving.
     "a run saved where there is no directory": (
@@ -375,8 +378,8 @@ def closed_port():
 def test_a_queue_that_is_deleted_under_its_worker_is_named_in_the_end(bench):
     queue = bench.lab.queue("deleted")
     (worker,) = bench.lab.workers(1, queue)
-    with management.of(bench.lab.broker) as api:
-        api.delete_queue(queue)
+    with bench.lab.channel() as channel:
+        channel.queue_delete(queue)
     until(lambda: isinstance(worker.error, QueueMissingError), "the worker to find out")
     bench.lab.publish(queue, tasks.equal(1))
     with pytest.raises(WaitTimeoutError) as caught:

@@ -81,7 +81,7 @@ def _measure(what: str, lab: Lab, ways: Mapping[str, Way], count: int, rounds: i
     rates = Rates(what, {name: [] for name in ways})
     for number in range(rounds):
         # Forth and back, so that what slowly changes on the machine is nobody's advantage.
-        names = list(ways) if number % 2 == 0 else list(reversed(ways))
+        names = list(ways) if number % 2 == 0 else list(ways)[::-1]
         for name in names:
             rates.by_way[name].append(run(lab, ways[name], count))
     return rates

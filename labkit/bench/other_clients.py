@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import pika
 
@@ -244,8 +245,8 @@ def compare(
             try:
                 ratio = alternate(
                     f"{name}, prefetch {prefetch}",
-                    lambda job=job: one(broker, replace(job, client="labkit")),
-                    lambda job=job: one(broker, job),
+                    partial(one, broker, replace(job, client="labkit")),
+                    partial(one, broker, job),
                     rounds=rounds,
                     goal=0.95 if name == "pika" else 1.0,
                     other=f"{name} {have[name]}",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from types import SimpleNamespace
+from typing import Any
 
 import pika
 
@@ -14,8 +15,6 @@ from labkit import tasks
 from labkit.bench.rounds import Figure
 from labkit.clients.worker import Worker
 from labkit.ledger import Kind, Ledger
-
-BATCH = 10  # deliveries that come at once
 
 
 def own(count: int = 20_000, repeats: int = 5) -> list[Figure]:
@@ -28,9 +27,10 @@ def own(count: int = 20_000, repeats: int = 5) -> list[Figure]:
 
 def _once(ack: str, count: int) -> float:
     worker = Worker(pika.ConnectionParameters(), "none", name="bench", ledger=Ledger(), ack=ack)
-    worker._channel = SimpleNamespace(basic_ack=lambda tag: None)
+    channel: Any = SimpleNamespace(basic_ack=lambda tag: None)
+    worker._channel = channel
     worker.ledger.record(Kind.CONNECTED, None, worker.name, ack)
-    deliveries = [
+    deliveries: list[Any] = [
         (
             SimpleNamespace(delivery_tag=tag, redelivered=False),
             SimpleNamespace(message_id=task.id, content_type=task.content_type),
@@ -39,11 +39,7 @@ def _once(ack: str, count: int) -> float:
         for tag, task in enumerate(tasks.equal(count, 0), 1)
     ]
     began = time.thread_time()
-    for first in range(0, count, BATCH):
-        batch = deliveries[first : first + BATCH]
-        for method, properties, body in batch:
-            worker._delivered(worker._channel, method, properties, body)
-        for _ in batch:
-            worker._turn()
+    for method, properties, body in deliveries:
+        worker._delivered(channel, method, properties, body)
     worker.ledger.counts()
     return (time.thread_time() - began) / count * 1e6

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from tabulate import tabulate
 
 from labkit import __version__, management
 from labkit.bench import dispatch, liveview, own, scale, startup, throughput
@@ -207,25 +209,42 @@ def _heading(about: dict[str, Any], quick: bool) -> str:
 
 
 def _table(section: Section) -> str:
-    lines = []
-    ratios = [one for one in section.found if isinstance(one, Ratio)]
-    if ratios:
-        wide = max(len(one.name) for one in ratios)
-        lines.append(
-            f"  {'':{wide}}  {'lab':>9} {'other':>9}  {'ratio':>5} {'of rounds':>11}  {'CPU':>5}   goal"
-        )
-        for one in ratios:
-            spread = f"{one.low:.2f}–{one.high:.2f}"
-            lines.append(
-                f"  {one.name:{wide}}  {one.rate:7,.0f}/s {one.other_rate:7,.0f}/s  {one.ratio:5.2f} {spread:>11}"
-                f"  {one.cpu_ratio:5.2f}  {'✔' if one.met else '✘'} {one.goal:.2f}"
-            )
-    figures = [one for one in section.found if isinstance(one, Figure)]
-    wide = max((len(one.name) for one in figures), default=0)
-    for one in figures:
-        goal = "" if one.limit is None else f"  {'✔' if one.met else '✘'} at most {one.limit:g}"
-        lines.append(f"  {one.name:{wide}}  {one.value:10,.2f} {one.unit}{goal}")
-    return "\n".join([*lines, *([f"  {section.note}"] if section.note else [])])
+    ratios = [
+        [
+            one.name, f"{one.rate:,.0f}/s", f"{one.other_rate:,.0f}/s", f"{one.ratio:.2f}",
+            f"{one.low:.2f}–{one.high:.2f}", f"{one.cpu_ratio:.2f}", f"{_mark(one)} {one.goal:.2f}",
+        ]
+        for one in section.found
+        if isinstance(one, Ratio)
+    ]  # fmt: skip
+    figures = [
+        [
+            one.name,
+            f"{one.value:,.2f}",
+            one.unit,
+            "" if one.limit is None else f"{_mark(one)} at most {one.limit:g}",
+        ]
+        for one in section.found
+        if isinstance(one, Figure)
+    ]
+    tables = [
+        _aligned(ratios, "lrrrrrl", ["", "lab", "other", "ratio", "of rounds", "CPU", "goal"])
+        if ratios
+        else "",
+        _aligned(figures, "lrll") if figures else "",
+        section.note,
+    ]
+    return textwrap.indent("\n".join(part for part in tables if part), "  ")
+
+
+def _aligned(rows: list[list[str]], columns: str, heads: Sequence[str] = ()) -> str:
+    """Rows of text in columns, each aligned to the left (l) or to the right (r)."""
+    align = [{"l": "left", "r": "right"}[one] for one in columns]
+    return tabulate(rows, heads, "plain", colalign=align, disable_numparse=True)
+
+
+def _mark(one: Ratio | Figure) -> str:
+    return "✔" if one.met else "✘"
 
 
 def _value(one: Ratio | Figure) -> str:

@@ -6,6 +6,7 @@ import gc
 import time
 import tracemalloc
 from collections.abc import Callable, Sequence
+from functools import partial
 from statistics import median
 
 from labkit import charts, management, tasks
@@ -59,16 +60,20 @@ def scale(
     finally:
         source.close()
     for number in workers:
-        took = drained(broker, Ours, 3000, workers=number, ack="manual", prefetch=10)
+        each = drained(broker, Ours, 3000, workers=number, ack="manual", prefetch=10)
         found.append(
             Figure(
-                f"3,000 tasks, {number} worker{'s'[: number > 1]}", _per_task(took.seconds, took), "µs a task"
+                f"3,000 tasks, {number} worker{'s'[: number > 1]}", _per_task(each.seconds, each), "µs a task"
             )
         )
     found.append(Figure("ledger, memory a task", _ledger_bytes(min(chart_tasks, 50_000)), "bytes", 200))
     found += _charts(chart_tasks)
     found.append(_loads_final(broker))
     return found
+
+
+def _all_done(ledger: Ledger, count: int) -> bool:
+    return ledger.counts().done == count
 
 
 def _per_task(seconds: float, took: Took) -> float:
@@ -136,7 +141,7 @@ def _loads_final(broker: Broker, count: int = 200, repeats: int = 3) -> Figure:
             sampler = LoadSampler(api, [queue], ledger)
             sampler.start()
             bare.publish(broker.parameters("bench"), queue, tasks.equal(count, 0))
-            wait_until(lambda ledger=ledger: ledger.counts().done == count, "all tasks to be done")
+            wait_until(partial(_all_done, ledger, count), "all tasks to be done")
             sampler.final()
             late.append(ledger.now() - max(event.time for event in ledger.events({Kind.ACKNOWLEDGED})))
             sampler.stop()

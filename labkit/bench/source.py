@@ -22,6 +22,8 @@ class Source:
         self._process = subprocess.Popen(
             [sys.executable, "-m", __name__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
+        assert self._process.stdin and self._process.stdout  # both are pipes
+        self._asked, self._said = self._process.stdin, self._process.stdout
         self._ask("ready?")
 
     def publish(self, queue: str, count: int) -> None:
@@ -30,20 +32,20 @@ class Source:
 
     def wait(self) -> None:
         """Wait until what ``publish`` was given is published."""
-        self._process.stdout.readline()
+        self._said.readline()
 
     def _ask(self, what: object) -> None:
         self._send(what)
         self.wait()
 
     def _send(self, what: object) -> None:
-        self._process.stdin.write(json.dumps(what) + "\n")
-        self._process.stdin.flush()
+        self._asked.write(json.dumps(what) + "\n")
+        self._asked.flush()
 
     def close(self) -> None:
         """End the process."""
-        self._process.stdin.close()
-        self._process.stdout.close()
+        self._asked.close()
+        self._said.close()
         try:
             self._process.wait(10)
         except subprocess.TimeoutExpired:

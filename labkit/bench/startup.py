@@ -19,7 +19,7 @@ from labkit.lab import Lab
 from labkit.setup import bootstrap
 
 Say = Callable[[str], object]
-ASIDE = re.compile(r"\s*(\d+ s$|Port |.* is not free)")  # said while something goes on
+ASIDE = re.compile(r"\s*(\d+ s(,|$)|Port |.* is not free)")  # said while something goes on
 START_LIMIT = 900.0  # seconds that a first start may take, with everything to be fetched
 
 
@@ -69,6 +69,7 @@ def _start(python: str, root: Path, home: Path) -> list[tuple[str, float]]:
     steps: list[tuple[str, float]] = []
     began = last = time.perf_counter()
     doing = "Python"
+    assert child.stdout  # a pipe
     try:
         for line in child.stdout:
             now = time.perf_counter()

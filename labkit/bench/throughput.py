@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
+from typing import Any
 from uuid import uuid4
 
 import pika
+from pika.adapters.blocking_connection import BlockingChannel
 
 from labkit.bench import bare
 from labkit.bench.rounds import Ratio, Took, alternate, clock
@@ -20,18 +24,22 @@ from labkit.lab import leftovers
 from labkit.ledger import Ledger
 from labkit.tasks import Task, equal
 
-GOAL = 0.95  # of the bare loop's throughput
+GOAL = 0.95  # of bare ``basic_publish``
+OF_EVENTS = 0.9  # of what pika's event-driven connection does with no lab around it
+WINDOW, OF_ONE_BY_ONE = 100, 4.0  # messages on their way to a confirm; so many times as fast as with one
 LOOK = 0.002  # seconds between looks whether all is done
 RUN_LIMIT = 120.0  # seconds for one run
 SLOWEST = 0.001  # seconds a message that a long run may take
 WORKERS = (1, 2, 4, 16)
-MODES: tuple[tuple[str, str, int | None], ...] = (  # name, ack, prefetch
-    ("prefetch 1", "manual", 1),
-    ("prefetch 10", "manual", 10),
-    ("prefetch 100", "manual", 100),
-    ("automatic", "automatic", None),
+MODES: tuple[
+    tuple[str, str, int | None, float], ...
+] = (  # name, ack, prefetch, the goal against the bare loop
+    ("prefetch 1", "manual", 1, 1.0),
+    ("prefetch 10", "manual", 10, 1.2),
+    ("prefetch 100", "manual", 100, 1.2),
+    ("automatic", "automatic", None, 1.0),
 )
-BARE = "bare pika loop"
+BARE, EVENTS = "bare pika loop", "bare pika events"
 
 
 def fresh_name() -> str:
@@ -40,13 +48,11 @@ def fresh_name() -> str:
 
 
 @contextmanager
-def queue_on(
-    broker: Broker, *, arguments: dict | None = None
-) -> Iterator[tuple[pika.adapters.blocking_connection.BlockingChannel, str]]:
-    """A fresh durable queue and a channel, both gone afterwards."""
+def queue_on(broker: Broker) -> Iterator[tuple[BlockingChannel, str]]:
+    """A fresh durable classic queue and a channel, both gone afterwards."""
     connection = connect(broker.parameters("bench", heartbeat=600))  # nobody answers heartbeats during a run
     channel, name = connection.channel(), fresh_name()
-    channel.queue_declare(name, durable=True, arguments=arguments)
+    channel.queue_declare(name, durable=True, arguments={"x-queue-type": "classic"})
     try:
         yield channel, name
     finally:
@@ -100,9 +106,11 @@ class Ours:
 class Bare:
     """The same number of threads with a bare pika loop each."""
 
+    loop: type[bare.Loop] = bare.Loop
+
     def __init__(self, broker: Broker, queue: str, workers: int, ack: str, prefetch: int | None) -> None:
         self._loops = [
-            bare.Loop(broker.parameters(f"bare-{number}"), queue, ack=ack, prefetch=prefetch)
+            self.loop(broker.parameters(f"bare-{number}"), queue, ack=ack, prefetch=prefetch)
             for number in range(workers)
         ]
 
@@ -117,6 +125,12 @@ class Bare:
 
     def stop(self) -> None:
         _stop(self._loops)
+
+
+class Events(Bare):
+    """The same number of threads with a bare event-driven connection each."""
+
+    loop = bare.Events
 
 
 def _start(threads: Sequence[Worker | bare.Loop]) -> None:
@@ -179,7 +193,7 @@ def workers(
     rounds: int,
     scale: float = 1.0,
     counts: Sequence[int] = WORKERS,
-    modes: Sequence[tuple[str, str, int | None]] = MODES,
+    modes: Sequence[tuple[str, str, int | None, float]] = MODES,
     manners: Sequence[str] = ("drained", "steady"),
     say: Callable[[str], object] = lambda _: None,
 ) -> list[Ratio]:
@@ -189,25 +203,29 @@ def workers(
     try:
         for manner in manners:
             for number in counts:
-                for name, ack, prefetch in modes:
+                for name, ack, prefetch, goal in modes:
                     count = int(scale * (1500 if prefetch == 1 else 4000 if prefetch else 12000))
-                    settings = {"workers": number, "ack": ack, "prefetch": prefetch}
+                    settings: dict[str, Any] = {"workers": number, "ack": ack, "prefetch": prefetch}
 
                     def once(kind: type, manner=manner, count=count, settings=settings) -> Took:
                         if manner == "drained":
                             return drained(broker, kind, count, **settings)
                         return steady(broker, kind, count, source, **settings)
 
-                    ratio = alternate(
-                        f"{manner}, {number} worker{'s'[: number > 1]}, {name}",
-                        lambda once=once: once(Ours),
-                        lambda once=once: once(Bare),
-                        rounds=rounds,
-                        goal=GOAL,
-                        other=BARE,
-                    )
-                    found.append(ratio)
-                    say(f"{ratio.name}: {ratio.ratio:.2f}")
+                    others = [(Bare, BARE, goal)]
+                    if manner == "drained":
+                        others.append((Events, EVENTS, OF_EVENTS))
+                    for kind, other, least in others:
+                        ratio = alternate(
+                            f"{manner}, {number} worker{'s'[: number > 1]}, {name}, {other}",
+                            partial(once, Ours),
+                            partial(once, kind),
+                            rounds=rounds,
+                            goal=least,
+                            other=other,
+                        )
+                        found.append(ratio)
+                        say(f"{ratio.name}: {ratio.ratio:.2f}")
     finally:
         source.close()
     return found
@@ -224,18 +242,29 @@ def producers(
             settings = {"confirms": confirms, "persistent": persistent}
             ratio = alternate(
                 f"{'with' if confirms else 'without'} confirms, {'persistent' if persistent else 'transient'}",
-                lambda settings=settings, count=count: _produce(broker, count, **settings),
-                lambda settings=settings, count=count: _publish(broker, count, **settings),
+                partial(_produce, broker, count, **settings),
+                partial(_publish, broker, count, **settings),
                 rounds=rounds,
                 goal=GOAL,
                 other="bare basic_publish",
             )
             found.append(ratio)
             say(f"{ratio.name}: {ratio.ratio:.2f}")
+    count = int(scale * 3000)
+    ratio = alternate(
+        f"a window of {WINDOW} against one by one, persistent",
+        lambda: _produce(broker, count, confirms=WINDOW, persistent=True),
+        lambda: _produce(broker, count, confirms=True, persistent=True),
+        rounds=rounds,
+        goal=OF_ONE_BY_ONE,
+        other="one by one",
+    )
+    found.append(ratio)
+    say(f"{ratio.name}: {ratio.ratio:.2f}")
     return found
 
 
-def _produce(broker: Broker, count: int, **settings: bool) -> Took:
+def _produce(broker: Broker, count: int, **settings: Any) -> Took:
     with queue_on(broker) as (_, queue):
         tasks, ledger = equal(count, 0), Ledger()
         producer = Producer(broker.parameters("bench"), queue, tasks, ledger=ledger, **settings)
@@ -248,8 +277,6 @@ def _produce(broker: Broker, count: int, **settings: bool) -> Took:
 
 
 def _publish(broker: Broker, count: int, **settings: bool) -> Took:
-    import threading
-
     with queue_on(broker) as (_, queue):
         tasks = equal(count, 0)
         thread = threading.Thread(

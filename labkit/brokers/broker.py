@@ -7,17 +7,14 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from labkit.errors import (
-    BrokerDownError,
-    UsageError,
-    WaitTimeoutError,
-)
+import pika
+import pika.exceptions
 
-if TYPE_CHECKING:
-    import pika
+from labkit.brokers import connection
+from labkit.errors import BrokerDownError, UsageError, WaitTimeoutError
 
 START_TIMEOUT = 90.0  # seconds; a boot takes 5-8 on two free cores
 BLOCKED_TIMEOUT = 15.0  # seconds that a publisher waits for a blocked broker before it says so
@@ -74,6 +71,10 @@ class Broker(ABC):
         """Ends it with SIGKILL, as a crash would; ``start()`` brings it back with what it had saved."""
 
     @abstractmethod
+    def throw_away(self, *, timeout: float = START_TIMEOUT, say: Say = print) -> None:
+        """Ends it, and deletes everything that is in it."""
+
+    @abstractmethod
     def logs(self, lines: int = 100) -> str:
         """The last ``lines`` lines of its log."""
 
@@ -109,8 +110,6 @@ class Broker(ABC):
         ``more`` overrides any of pika's parameters, e.g. ``heartbeat=5`` (seconds; else the broker's 60).
         A publisher that the broker blocks for more than 15 s gets an error rather than to wait for ever.
         """
-        import pika
-
         try:
             found = pika.URLParameters(self.amqp_url)
         except (ValueError, TypeError, ArithmeticError) as error:
@@ -118,7 +117,7 @@ class Broker(ABC):
                 "The address in LABKIT_AMQP_URL has something in it that pika does not understand.",
                 do="Set it like this, with user and password or without: amqp://user:password@host:5672/%2F.",
             ) from error
-        settings: dict = {
+        settings: dict[str, Any] = {
             "host": found.host,
             "port": found.port,
             "virtual_host": self.vhost,
@@ -136,11 +135,9 @@ class Broker(ABC):
         """Whether it answers at this moment with an AMQP greeting."""
         return self.greeting() is not None
 
-    def greeting(self) -> dict | None:
+    def greeting(self) -> dict[str, Any] | None:
         """What it says of itself before any login; None when it is down."""
-        from labkit.brokers.connection import greeting
-
-        return greeting(self.parameters("labkit"))
+        return connection.greeting(self.parameters("labkit"))
 
     def wait_ready(self, timeout: float = START_TIMEOUT) -> None:
         """Returns as soon as it accepts connections and messages; BrokerDownError after ``timeout`` seconds.
@@ -148,18 +145,14 @@ class Broker(ABC):
         Raises at once what waiting does not mend: a refused user or virtual host, another program there,
         ResourceAlarmError when the broker blocks publishers because its disk or memory runs low.
         """
-        import pika.exceptions
-
-        from labkit.brokers.connection import check_publishing, connect
-
         parameters = self.parameters("labkit", blocked_connection_timeout=BLOCKED_AT_START)
         deadline = time.monotonic() + timeout
         while True:
             try:
-                connection = connect(parameters)
-                check_publishing(connection)
+                opened = connection.connect(parameters)
+                connection.check_publishing(opened)
                 with contextlib.suppress(pika.exceptions.AMQPError):
-                    connection.close()
+                    opened.close()
                 return
             except BrokerDownError:
                 if time.monotonic() > deadline:
@@ -171,17 +164,16 @@ class Broker(ABC):
 
         Raises WaitTimeoutError after ``timeout`` seconds.
         """
-        from labkit.brokers.connection import wait_gone
-
         parameters = self.parameters("labkit waits for a restart")
         deadline = time.monotonic() + timeout
-        gone = wait_gone(parameters, deadline)
-        while not gone or not self.running() or wait_gone(parameters, time.monotonic() + STEADY):
+        gone = connection.wait_gone(parameters, deadline)
+        while not gone or not self.running() or connection.wait_gone(parameters, time.monotonic() + STEADY):
             if time.monotonic() > deadline:
                 what = "went away and did not come back" if gone else "was not restarted"
                 raise WaitTimeoutError(
                     f"The broker at {self.address()} {what} within {timeout:.0f} s.",
                     do="Restart it (or have it restarted), and run this again.",
+                    limit=timeout,
                 )
             time.sleep(0.1)
 

@@ -10,11 +10,15 @@ import os
 import re
 import time
 from pathlib import Path
+from typing import Any
 
-from labkit.brokers import config, state
+from labkit.brokers import config
 from labkit.brokers.broker import START_TIMEOUT, Broker, Say
 from labkit.brokers.engine import ENGINE_TIMEOUT, docker, last_line
-from labkit.errors import BrokerDownError, BrokerStartError, EngineError, PortTakenError
+from labkit.brokers.statefile import StateFile
+from labkit.errors import BrokerDownError, BrokerStartError, EngineError, ImageMissingError, PortTakenError
+from labkit.setup.home import ROOT, state_directory
+from labkit.setup.ports import LOOPBACK, wanted_port
 
 SERVICE = "rabbitmq"
 CLUSTER = "rabbit@rabbitmq-lab"  # how the container of compose.yaml introduces itself
@@ -39,25 +43,26 @@ class Compose(Broker):
 
     def __init__(self, *, root: Path | None = None) -> None:
         """``root`` is where ``.labkit`` is (default: ``LABKIT_HOME``, or the checkout)."""
-        self.directory = state.state_directory(root)
-        self._state_file = self.directory / "compose.json"
+        self.directory = state_directory(root)
+        self._state = StateFile(
+            self.directory / "compose.json", lock=self.directory / "compose.lock", ports=PORTS
+        )
         self.image = os.environ.get("RABBITMQ_IMAGE") or DEFAULT_IMAGE
 
     @property
     def amqp_url(self) -> str:
-        return f"amqp://guest:guest@{state.LOOPBACK}:{self._ports()['LABKIT_AMQP_PORT']}/%2F"
+        return f"amqp://guest:guest@{LOOPBACK}:{self._ports()['LABKIT_AMQP_PORT']}/%2F"
 
     @property
     def management_url(self) -> str:
-        return f"http://{state.LOOPBACK}:{self._ports()['LABKIT_MANAGEMENT_PORT']}"
+        return f"http://{LOOPBACK}:{self._ports()['LABKIT_MANAGEMENT_PORT']}"
 
     def running(self) -> bool:
         greeting = self.greeting()
         return greeting is not None and greeting.get("cluster_name") == CLUSTER
 
     def in_use(self) -> bool:
-        known = state.read(self._state_file)
-        return bool(known.get("comes_back")) or (bool(known.get("started")) and self.running())
+        return self._state.comes_back or (self._state.read().get("started") is True and self.running())
 
     def uptime(self) -> float | None:
         container = self._container()
@@ -84,7 +89,7 @@ class Compose(Broker):
             )
 
     def fetch_image(self, *, timeout: float = PULL_TIMEOUT, say: Say = print) -> None:
-        """Downloads the image unless it is here; raises EngineError when it cannot be had."""
+        """Downloads the image unless it is here; raises ImageMissingError when it cannot be had."""
         with contextlib.suppress(EngineError):
             docker("image", "inspect", "--format", "{{.Id}}", self.image)
             return
@@ -93,7 +98,7 @@ class Compose(Broker):
         try:
             docker("pull", "--quiet", self.image, timeout=timeout)
         except EngineError as error:
-            raise EngineError(
+            raise ImageMissingError(
                 f"The image {self.image} is not on this machine and could not be downloaded"
                 f" ({last_line(str(error.__cause__ or error.what))}).",
                 do="Check the internet connection and RABBITMQ_IMAGE, or bring the image with `docker load`.",
@@ -108,11 +113,11 @@ class Compose(Broker):
         Raises EngineError, PortTakenError, or BrokerStartError with the end of the container's log.
         """
         self.require_engine()
-        with self._locked(timeout):
+        with self._state.locked(timeout):
             self._start(timeout, say)
 
     def stop(self, *, timeout: float = START_TIMEOUT, say: Say = print) -> None:
-        with self._locked(timeout):
+        with self._state.locked(timeout):
             if self._container(running=True):
                 began = time.monotonic()
                 say("Stopping the RabbitMQ container ...")
@@ -121,7 +126,7 @@ class Compose(Broker):
             self._remember(started=False)
 
     def restart(self, *, timeout: float = START_TIMEOUT, say: Say = print) -> None:
-        with self._locked(timeout):
+        with self._state.locked(timeout):
             if self._container(running=True):
                 self._remember(comes_back=True)
                 say("Stopping the RabbitMQ container ...")
@@ -129,7 +134,7 @@ class Compose(Broker):
             self._start(timeout, say)
 
     def kill(self, *, timeout: float = START_TIMEOUT, say: Say = print) -> None:
-        with self._locked(timeout):
+        with self._state.locked(timeout):
             if self._container(running=True):
                 self._remember(comes_back=True)
                 self._compose("kill", "--signal", "SIGKILL", SERVICE, timeout=timeout)
@@ -137,14 +142,14 @@ class Compose(Broker):
 
     def throw_away(self, *, timeout: float = START_TIMEOUT, say: Say = print) -> None:
         """Removes the container with everything that is in it."""
-        with self._locked(timeout):
+        with self._state.locked(timeout):
             self._compose("down", "--volumes", "--timeout", "5", timeout=timeout)
             self._remember(started=False)
 
     def _start(self, timeout: float, say: Say) -> None:
         container = self._container(running=True)
         if container:  # perhaps by hand, on other ports than ours
-            self._remember(started=True, ports=_published(container))
+            self._remember(started=True, ports=self._ports() | _published(container))
             if self._wait_steady(timeout):
                 return
         self.fetch_image(say=say)
@@ -204,36 +209,23 @@ class Compose(Broker):
 
     # ---- what is remembered, and what Docker knows --------------------------------------------
 
-    def _locked(self, timeout: float) -> contextlib.AbstractContextManager[None]:
-        return state.locked(self.directory / "compose.lock", timeout=timeout)
-
     def _remember(self, **more: object) -> None:
-        known = {"project": self._project(), **state.read(self._state_file)}
+        known = {"project": self._project(), **self._state.read()}
         if "started" in more:
             known.pop("comes_back", None)
-        state.write(self._state_file, known | more)
+        self._state.replace(known | more)
 
     def _ports(self) -> dict[str, int]:
-        kept = state.read(self._state_file).get("ports")
-        kept = kept if isinstance(kept, dict) else {}
-        return {
-            name: kept[name]
-            if isinstance(kept.get(name), int)
-            else state.wanted_port(name) or config.FIRST_PORTS[what]
-            for name, (what, _) in PORTS.items()
+        return self._state.ports or {
+            name: wanted_port(name) or config.FIRST_PORTS[what] for name, (what, _) in PORTS.items()
         }
 
     def _choose_ports(self, say: Say) -> dict[str, int]:
-        chosen: dict[str, int] = {}
+        chosen = config.wanted_ports(PORTS)
         for name, kept in self._ports().items():
-            if wanted := state.wanted_port(name):
-                if not state.port_free(wanted):
-                    raise PortTakenError(
-                        f"Port {wanted} of {name} is taken by another program.",
-                        do=f"Close that program, or set {name} to another port, or unset it.",
-                    )
-                chosen[name] = wanted
-            elif config.unclaimed(PORTS[name][0], kept):
+            if name in chosen:
+                continue
+            if kept not in chosen.values() and config.unclaimed(PORTS[name][0], kept):
                 chosen[name] = kept
             else:
                 chosen[name] = config.free_port(PORTS[name][0], but=set(chosen.values()))
@@ -242,11 +234,11 @@ class Compose(Broker):
 
     def _project(self) -> str:
         """Compose's name for this checkout's broker; another checkout's is left to it."""
-        given = os.environ.get("COMPOSE_PROJECT_NAME") or state.read(self._state_file).get("project")
-        if given:
-            return str(given)
+        given = os.environ.get("COMPOSE_PROJECT_NAME") or self._state.read().get("project")
+        if given and isinstance(given, str):
+            return given
         label = '{{.Label "com.docker.compose.project.working_dir"}}'
-        mine = str(state.checkout())
+        mine = str(ROOT)
         owners = docker(
             "ps",
             "--all",
@@ -259,23 +251,22 @@ class Compose(Broker):
             return DEFAULT_PROJECT
         return f"{DEFAULT_PROJECT}-{hashlib.sha256(mine.encode()).hexdigest()[:8]}"
 
-    def _container(self, *, running: bool = False) -> dict | None:
+    def _container(self, *, running: bool = False) -> dict[str, Any] | None:
         """What Docker knows of the container (with ``running``: if it runs); None when there is none."""
         identity = self._compose("ps", "--all", "--quiet", SERVICE).strip()
         if not identity:
             return None
-        found = json.loads(docker("inspect", identity.splitlines()[0]))[0]
+        found: dict[str, Any] = json.loads(docker("inspect", identity.splitlines()[0]))[0]
         return found if found["State"]["Running"] or not running else None
 
     def _compose(self, *arguments: str, timeout: float = ENGINE_TIMEOUT) -> str:
-        root = state.checkout()
-        where = ("--project-directory", str(root), "--file", str(root / "compose.yaml"))
+        where = ("--project-directory", str(ROOT), "--file", str(ROOT / "compose.yaml"))
         ports = {name: str(port) for name, port in self._ports().items()}
         project = ("--project-name", self._project())
         return docker("compose", *where, *project, *arguments, timeout=timeout, more=ports)
 
 
-def _published(container: dict) -> dict[str, int]:
+def _published(container: dict[str, Any]) -> dict[str, int]:
     """The ports of this machine that lead to a running container."""
     bindings = container["NetworkSettings"]["Ports"]
     return {

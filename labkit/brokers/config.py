@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
-from labkit.brokers import programs, state
+from labkit.brokers.plainpath import plain_path
 from labkit.errors import PortTakenError
+from labkit.setup.ports import LOOPBACK, port_free, wanted_port
+from labkit.setup.programs import search_path
 
 NODENAME = "lab@localhost"
 # The usual port of each, or all of them some steps higher. Those of epmd and of the Erlang distribution are not
@@ -37,7 +40,7 @@ def slot(number: int) -> dict[str, int]:
 def unclaimed(name: str, port: int) -> bool:
     """Whether ``port`` is free, and no private node that is just away (its epmd is not) comes back to it."""
     epmd = FIRST_PORTS["epmd"] + port - FIRST_PORTS[name]
-    return state.port_free(port) and (not 0 < epmd < 65536 or state.port_free(epmd))
+    return port_free(port) and (not 0 < epmd < 65536 or port_free(epmd))
 
 
 def free_port(name: str, *, but: set[int]) -> int:
@@ -50,6 +53,25 @@ def free_port(name: str, *, but: set[int]) -> int:
         f"None of the ports from {first} to {first + PORTS_TRIED - 1} is free.",
         do="Close the programs that listen there, and try again.",
     )
+
+
+def wanted_ports(variables: Iterable[str]) -> dict[str, int]:
+    """The ports that the environment asks for, by variable. PortTakenError for one that cannot be had."""
+    wanted: dict[str, int] = {}
+    for variable in variables:
+        port = wanted_port(variable)
+        if port is None:
+            continue
+        twice = port in wanted.values()
+        if twice or not port_free(port):
+            raise PortTakenError(
+                f"Port {port} of {variable} is {'asked for twice' if twice else 'taken by another program'}.",
+                do=f"Set {variable} to another port, or unset it"
+                + ("." if twice else ", or close that program."),
+                setting=variable,
+            )
+        wanted[variable] = port
+    return wanted
 
 
 def rabbitmq_conf(*, amqp: int, management: int, prometheus: int) -> str:
@@ -89,6 +111,7 @@ def write_files(here: Path, ports: dict[str, int]) -> None:
 
 def environment(here: Path, ports: dict[str, int]) -> dict[str, str]:
     """Everything that keeps the node in the directory ``here`` apart from any other RabbitMQ."""
+    here = plain_path(here)
     inherited = {
         name: value
         for name, value in os.environ.items()
@@ -96,7 +119,7 @@ def environment(here: Path, ports: dict[str, int]) -> dict[str, str]:
     }
     loopback_only = "-kernel inet_dist_use_interface {127,0,0,1}"  # else distribution listens everywhere
     return inherited | {
-        "PATH": programs.search_path(),
+        "PATH": search_path(),
         "HOME": str(here / "home"),  # the cookie
         "RABBITMQ_NODENAME": NODENAME,
         "RABBITMQ_DIST_PORT": str(ports["distribution"]),
@@ -111,7 +134,7 @@ def environment(here: Path, ports: dict[str, int]) -> dict[str, str]:
         "RABBITMQ_PID_FILE": str(here / "pid"),
         "RABBITMQ_CONF_ENV_FILE": str(here / "no-environment.conf"),
         "ERL_EPMD_PORT": str(ports["epmd"]),
-        "ERL_EPMD_ADDRESS": state.LOOPBACK,
+        "ERL_EPMD_ADDRESS": LOOPBACK,
         "ERL_CRASH_DUMP_SECONDS": "0",  # none
         "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": loopback_only,
         "RABBITMQ_CTL_ERL_ARGS": loopback_only,

@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import re
 import socket
 import ssl
 import time
+from typing import Any
 
 import pika
 import pika.exceptions
@@ -15,6 +17,7 @@ import pika.frame
 import pika.spec
 from pika.adapters.utils.connection_workflow import AMQPConnectorException
 
+from labkit import checks
 from labkit.errors import (
     AccessRefusedError,
     BrokerDownError,
@@ -31,6 +34,8 @@ from labkit.errors import (
 
 AMQP_HELLO = b"AMQP\x00\x00\x09\x01"
 HTTP_HELLO = b"HEAD / HTTP/1.0\r\n\r\n"
+LOGIN_REFUSED = "ACCESS_REFUSED - Login was refused"
+QUEUE_NAME = re.compile(r"queue '(.*)' in vhost '")
 PROBE_TIMEOUT = 3.0  # seconds that a broker gets to say hello
 
 
@@ -50,7 +55,7 @@ def connect(parameters: pika.connection.Parameters) -> pika.BlockingConnection:
 def quiet_pika() -> None:
     """Silences pika's log, which reports with long tracebacks what is raised as an error anyhow.
 
-    Whoever wants to read it sets the level of the logger ``pika`` himself; that is respected.
+    A level that somebody has set for the logger ``pika`` is respected.
     """
     logger = logging.getLogger("pika")
     if logger.level == logging.NOTSET:
@@ -68,47 +73,64 @@ def explain(error: BaseException, parameters: pika.connection.Parameters | None 
     where = f"{parameters.host}:{parameters.port}" if parameters else "its address"
     root = _root(error)
     code, text = getattr(root, "reply_code", 0), getattr(root, "reply_text", "") or str(root)
+    facts: dict[str, Any] = {"address": where if parameters else None}
+    if code:
+        facts |= {"reply_code": code, "reply_text": text, "queue": _queue_in(text)}
     if isinstance(root, pika.exceptions.ConnectionBlockedTimeout):
         return ResourceAlarmError(
             "The broker blocks publishing because its disk or its memory runs low.",
             do="Free some disk space (RabbitMQ resumes by itself), or see `python3 -m labkit doctor`.",
+            **facts,
         )
     # pika takes a connection that is cut off at this moment for a refusal as well; RabbitMQ always says so.
     if (isinstance(root, pika.exceptions.ProbableAuthenticationError) and "(403)" in text) or (
-        code == 403 and "login" in text.lower()
+        code == 403 and text.startswith(LOGIN_REFUSED)
     ):
         user = getattr(getattr(parameters, "credentials", None), "username", "")
         return AccessRefusedError(
             f"The broker at {where} refuses the user {user!r} with this password.",
             do="Check the user and the password in LABKIT_AMQP_URL"
             + (" (guest may log in from the broker's own machine only)." if user == "guest" else "."),
+            setting="LABKIT_AMQP_URL",
+            **facts,
         )
     if (isinstance(root, pika.exceptions.ProbableAccessDeniedError) and _names_vhost(text)) or (
-        code in (403, 530) and "vhost" in text
+        code == 530 and "vhost" in text
     ):
         vhost = getattr(parameters, "virtual_host", "")
         return VirtualHostError(
             f"The broker at {where} has no virtual host {vhost!r}, or this user may not enter it.",
             do="Check the path at the end of LABKIT_AMQP_URL (%2F stands for the default virtual host /).",
+            setting="LABKIT_AMQP_URL",
+            **facts,
         )
     if code == 404:
-        return QueueMissingError(f"The broker says: {text}.", do="Declare it first, or check its name.")
+        return QueueMissingError(
+            f"The broker says: {text}.", do="Declare it first, or check its name.", **facts
+        )
     if code == 406 and "inequivalent arg" in text:
         return QueueMismatchError(
             f"The queue exists with other settings: {text}.",
             do="Declare it as it is, take another name, or delete it first.",
+            **facts,
         )
     if code == 541 and "deprecated" in text:
         return FeatureRefusedError(
             f"This RabbitMQ refuses a deprecated feature: {text}.",
             do="Declare the queue durable or exclusive, or permit the feature in the broker's configuration.",
+            **facts,
         )
     if code == 403:
-        return AccessRefusedError(f"The broker refuses: {text}.", do="Ask its owner for the permission.")
+        return AccessRefusedError(
+            f"The broker refuses: {text}.",
+            do="Ask whoever runs the broker for the permission (to configure, write or read).",
+            **facts,
+        )
     if code:
         return BrokerError(
             f"The broker closed the connection or the channel: {code} {text}.",
             do="Mend what it names; `python3 -m labkit broker logs` may say more.",
+            **facts,
         )
     if isinstance(root, (pika.exceptions.ShortStringTooLong, pika.exceptions.UnsupportedAMQPFieldException)):
         return UsageError(
@@ -116,6 +138,12 @@ def explain(error: BaseException, parameters: pika.connection.Parameters | None 
             do="Names have at most 255 bytes; arguments and headers are texts, numbers, lists and dictionaries.",
         )
     return _unreachable(root, parameters, where)
+
+
+def _queue_in(text: str) -> str | None:
+    """The queue that the broker's words are about: AMQP has no other place for its name."""
+    found = QUEUE_NAME.search(text)
+    return found[1] if found else None
 
 
 def _names_vhost(text: str) -> bool:
@@ -141,10 +169,12 @@ def _root(error: BaseException) -> BaseException:
 
 
 def _unreachable(root: BaseException, parameters: pika.connection.Parameters | None, where: str) -> LabError:
+    facts: dict[str, Any] = {"address": where, "setting": "LABKIT_AMQP_URL"}
     if isinstance(root, (socket.gaierror, UnicodeError)):
         return BrokerDownError(
             f"There is no machine of this name: {parameters.host if parameters else where}.",
             do="Check the host in LABKIT_AMQP_URL, and the network.",
+            **facts,
         )
     if parameters is None:
         return BrokerDownError("The connection to the broker is gone.", do=_start_hint())
@@ -152,30 +182,36 @@ def _unreachable(root: BaseException, parameters: pika.connection.Parameters | N
         return BrokerDownError(
             f"{where} does not speak TLS as it should ({root.reason or root}).",
             do="Use amqp:// instead of amqps://, or check the port and the broker's certificate.",
+            **facts,
         )
     if parameters.ssl_options is None:
         answer = first_bytes(parameters)
         if answer is None:
-            return BrokerDownError(f"No broker answers at {where}.", do=_start_hint())
+            return BrokerDownError(f"No broker answers at {where}.", do=_start_hint(), address=where)
         if not answer:  # a web server may wait for more of what it takes for a request
             answer = first_bytes(parameters, hello=HTTP_HELLO) or b""
         if answer[:2] == b"\x15\x03":
             return BrokerDownError(
                 f"{where} wants an encrypted connection (TLS).",
                 do="Use amqps:// instead of amqp:// in LABKIT_AMQP_URL, or the port without TLS (5672).",
+                **facts,
             )
         if answer and not answer.startswith((b"\x01", b"AMQP")):
             kind = "a web server" if answer.startswith((b"HTTP", b"<")) else "another program"
             return PortTakenError(
                 f"At {where} answers {kind}, not RabbitMQ.",
                 do="Check the port (AMQP is 5672, 15672 is the management page), or close that program.",
+                **facts,
             )
         if not answer:
             return BrokerDownError(
                 f"Something accepts connections at {where} but does not answer as a broker.",
                 do="Wait if the broker is just starting; otherwise check the port.",
+                **facts,
             )
-    return BrokerDownError(f"The broker at {where} ended the connection while it was made.", do=_start_hint())
+    return BrokerDownError(
+        f"The broker at {where} ended the connection while it was made.", do=_start_hint(), address=where
+    )
 
 
 def first_bytes(
@@ -214,7 +250,9 @@ def _encrypted(plain: socket.socket, parameters: pika.connection.Parameters) -> 
     return options.context.wrap_socket(plain, server_hostname=options.server_hostname or parameters.host)
 
 
-def greeting(parameters: pika.connection.Parameters, *, timeout: float = PROBE_TIMEOUT) -> dict | None:
+def greeting(
+    parameters: pika.connection.Parameters, *, timeout: float = PROBE_TIMEOUT
+) -> dict[str, Any] | None:
     """What the broker says of itself before any login (product, version, platform, cluster_name).
 
     None when nothing there speaks AMQP within ``timeout`` seconds.
@@ -264,3 +302,10 @@ def wait_gone(parameters: pika.connection.Parameters, deadline: float) -> bool:
     with contextlib.suppress(pika.exceptions.AMQPError):
         connection.close()
     return False
+
+
+def check_parameters(value: object) -> pika.connection.Parameters:
+    """``value`` if pika can connect with it; UsageError otherwise."""
+    if not isinstance(value, pika.connection.Parameters):
+        raise checks.refused("parameters", value, "Use lab.parameters(name).")
+    return value

@@ -6,7 +6,16 @@ import os
 from pathlib import Path
 
 from labkit.brokers.broker import Broker, Say
-from labkit.errors import BrokerNotInstalledError, BrokerTooOldError, EngineError, UsageError
+from labkit.brokers.compose import Compose
+from labkit.brokers.node import Node
+from labkit.brokers.remote import Remote
+from labkit.errors import (
+    BrokerNotInstalledError,
+    BrokerTooOldError,
+    EngineError,
+    ImageMissingError,
+    UsageError,
+)
 
 KINDS = ("node", "compose", "remote")
 
@@ -29,12 +38,7 @@ def find(*, root: Path | None = None, say: Say = print, fetch: bool = True) -> B
             do=f"Set it to one of: {', '.join(KINDS)}.",
         )
     if forced == "remote" or (not forced and os.environ.get("LABKIT_AMQP_URL", "").strip()):
-        from labkit.brokers.remote import Remote
-
         return Remote.from_environment()
-    from labkit.brokers.compose import Compose
-    from labkit.brokers.node import Node
-
     node, compose = Node(root=root), Compose(root=root)
     if forced == "compose":
         compose.require_engine()
@@ -57,6 +61,6 @@ def find(*, root: Path | None = None, say: Say = print, fetch: bool = True) -> B
         node.require_program()
     except (BrokerNotInstalledError, BrokerTooOldError) as error:
         raise type(error)(f"{error.what} {no_compose.what}", do=f"{error.do} Or: {no_compose.do}") from error
-    if compose.image in no_compose.what:
+    if isinstance(no_compose, ImageMissingError):
         say(f"{no_compose.what} A private node of the installed RabbitMQ serves instead.")
     return node

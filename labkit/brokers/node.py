@@ -12,13 +12,18 @@ from pathlib import Path
 
 import psutil
 
-from labkit.brokers import config, processes, programs, state
+from labkit.brokers import config, processes
 from labkit.brokers.broker import START_TIMEOUT, Broker, Say
+from labkit.brokers.epmd import Epmd
+from labkit.brokers.plainpath import remove_link
+from labkit.brokers.statefile import StateFile
 from labkit.errors import BrokerError, BrokerStartError, PortTakenError
+from labkit.setup.home import state_directory
+from labkit.setup.ports import LOOPBACK, port_free, wanted_port
+from labkit.setup.programs import RabbitMQ, find_rabbitmq
 
 VARIABLES = {"amqp": "LABKIT_AMQP_PORT", "management": "LABKIT_MANAGEMENT_PORT"}
 BOOT_ATTEMPTS = 3
-EPMD_TIMEOUT = 5.0  # seconds that it gets to open its port
 PORTS_RELEASED = 5.0  # seconds at most until the ports of an ended process are free again
 LAST_WORDS = 15  # lines of output that an error quotes
 LONGEST_LINE = 300  # characters of each
@@ -31,27 +36,30 @@ class Node(Broker):
 
     def __init__(self, *, root: Path | None = None) -> None:
         """``root`` is where ``.labkit`` is (default: ``LABKIT_HOME``, or the checkout)."""
-        self.directory = state.state_directory(root) / "node"
-        self._state_file = self.directory / "state.json"
+        self.directory = state_directory(root) / "node"
+        self._state = StateFile(
+            self.directory / "state.json", lock=self.directory / "lock", ports=config.FIRST_PORTS
+        )
+        self._epmd = Epmd(self.directory, self._state)
         self._printed = self.directory / "log" / "printed.log"
 
     @property
     def amqp_url(self) -> str:
-        return f"amqp://guest:guest@{state.LOOPBACK}:{self._port('amqp')}/%2F"
+        return f"amqp://guest:guest@{LOOPBACK}:{self._port('amqp')}/%2F"
 
     @property
     def management_url(self) -> str:
-        return f"http://{state.LOOPBACK}:{self._port('management')}"
+        return f"http://{LOOPBACK}:{self._port('management')}"
 
-    def require_program(self) -> programs.RabbitMQ:
+    def require_program(self) -> RabbitMQ:
         """The installed RabbitMQ; raises BrokerNotInstalledError or BrokerTooOldError."""
-        return programs.find_rabbitmq()
+        return find_rabbitmq()
 
     def running(self) -> bool:
-        return self._process() is not None and self.greeting() is not None
+        return self._listening() and self.greeting() is not None
 
     def in_use(self) -> bool:
-        return self._process() is not None or bool(state.read(self._state_file).get("comes_back"))
+        return self._process() is not None or self._state.comes_back
 
     def uptime(self) -> float | None:
         process = self._process()
@@ -70,20 +78,20 @@ class Node(Broker):
 
         Raises BrokerStartError with the end of its log when it does not come up within ``timeout`` seconds.
         """
-        with self._locked(timeout):
+        with self._state.locked(timeout):
             self._start(timeout, say)
 
     def stop(self, *, timeout: float = START_TIMEOUT, say: Say = print) -> None:
-        with self._locked(timeout):
+        with self._state.locked(timeout):
             self._stop(timeout, say)
 
     def restart(self, *, timeout: float = START_TIMEOUT, say: Say = print) -> None:
-        with self._locked(timeout):
+        with self._state.locked(timeout):
             self._stop(timeout, say, comes_back=True)
             self._start(timeout, say)
 
     def kill(self, *, timeout: float = START_TIMEOUT, say: Say = print) -> None:
-        with self._locked(timeout):
+        with self._state.locked(timeout):
             process = self._process()
             comes_back = self.in_use()
             if process is not None:
@@ -107,6 +115,7 @@ class Node(Broker):
             done = subprocess.run(
                 command,
                 env=config.environment(self.directory, self._ports()),
+                cwd=self.directory,
                 capture_output=True,
                 text=True,
                 timeout=timeout,
@@ -119,16 +128,9 @@ class Node(Broker):
 
     # ---- what is remembered -------------------------------------------------------------------
 
-    def _locked(self, timeout: float) -> contextlib.AbstractContextManager[None]:
-        return state.locked(self.directory / "lock", timeout=timeout)
-
     def _ports(self) -> dict[str, int]:
-        kept = state.read(self._state_file).get("ports")
-        if isinstance(kept, dict) and all(isinstance(kept.get(name), int) for name in config.FIRST_PORTS):
-            return {name: kept[name] for name in config.FIRST_PORTS}
-        return {
-            name: state.wanted_port(VARIABLES.get(name, "")) or first
-            for name, first in config.FIRST_PORTS.items()
+        return self._state.ports or {
+            name: wanted_port(VARIABLES.get(name, "")) or first for name, first in config.FIRST_PORTS.items()
         }
 
     def _port(self, name: str) -> int:
@@ -137,20 +139,32 @@ class Node(Broker):
     def _forget(self, *, comes_back: bool = False) -> None:
         """Keeps the ports for the next start; if it comes back soon, epmd too, which keeps others off them."""
         if not comes_back:
-            self._end_helpers()
-        kept = state.read(self._state_file)
-        if kept:
+            self._epmd.end()
+            remove_link(self.directory)
+        if kept := self._state.read():
             epmd = {"epmd": kept.get("epmd")} if comes_back else {}
-            state.write(self._state_file, {"ports": kept.get("ports"), "comes_back": comes_back} | epmd)
+            self._state.replace({"ports": kept.get("ports"), "comes_back": comes_back, **epmd})
 
-    def _process(self, name: str = "broker") -> psutil.Process | None:
+    def _process(self) -> psutil.Process | None:
         """The live process that the state speaks of; None for a dead one or another one with its number."""
-        return processes.alive(state.read(self._state_file).get(name))
+        return processes.alive(self._state.read().get("broker"))
+
+    def _listening(self) -> bool:
+        """Whether our broker itself has its port, and its files where it looks for them."""
+        process = self._process()
+        return (
+            process is not None and not self._state.moved and processes.listens(process, self._port("amqp"))
+        )
 
     # ---- starting -----------------------------------------------------------------------------
 
     def _start(self, timeout: float, say: Say) -> None:
         began = time.monotonic()
+        if self._state.moved and self._process() is not None:
+            say(
+                "This checkout was moved while its RabbitMQ ran, which must start again where its files are now."
+            )
+            self._stop(timeout, say, comes_back=True)
         if self._process() is not None:  # it runs, or is on its way up, or down: who began that may be dead
             try:
                 self._wait_booted(began + timeout)
@@ -160,32 +174,28 @@ class Node(Broker):
                     raise
         program = self.require_program()
         say(f"Starting RabbitMQ {program.version_text} as a private node ...")
-        self._end_helpers(but=self._process("epmd"))
+        self._epmd.end_leftovers()
         lost: list[dict[str, int]] = []
         while True:
             ports = self._claim_ports(lost, say)
             try:
                 self._boot(program, ports, began + timeout)
                 break
-            except BrokerStartError as error:
+            except BrokerStartError:
                 # Another program can take a port in the seconds between our look and RabbitMQ's.
                 lost.append(ports)
-                if "eaddrinuse" not in str(error) or len(lost) == BOOT_ATTEMPTS:
+                if all(map(port_free, ports.values())) or len(lost) == BOOT_ATTEMPTS:
                     raise
         say(f"RabbitMQ answers at {self.address()} ({time.monotonic() - began:.0f} s).")
 
     def _claim_ports(self, lost: list[dict[str, int]], say: Say) -> dict[str, int]:
         """Chooses ports that are all free, and starts epmd on its one, which keeps other labs off the rest."""
-        wanted = {name: port for name in VARIABLES if (port := state.wanted_port(VARIABLES[name]))}
-        for name, port in wanted.items():
-            if not state.port_free(port):
-                raise PortTakenError(
-                    f"Port {port} of {VARIABLES[name]} is taken by another program.",
-                    do=f"Close that program, or set {VARIABLES[name]} to another port, or unset it.",
-                )
+        asked = config.wanted_ports(VARIABLES.values())
+        wanted = {name: asked[variable] for name, variable in VARIABLES.items() if variable in asked}
         kept = self._ports()
         for ports in (kept | wanted, *(config.slot(number) | wanted for number in config.SLOTS)):
-            if ports not in lost and self._start_epmd(ports):
+            apart = len(set(ports.values())) == len(ports)
+            if apart and ports not in lost and self._epmd.claim(ports):
                 for name in VARIABLES:
                     if ports[name] != kept[name] and name not in wanted:
                         say(f"Port {kept[name]} is not free; this broker takes {ports[name]}.")
@@ -195,32 +205,7 @@ class Node(Broker):
             do="Close the programs that listen there, and try again.",
         )
 
-    def _start_epmd(self, ports: dict[str, int]) -> bool:
-        """Starts Erlang's port mapper ourselves, so that it is ours alone and known; whether the ports are ours."""
-        held = self._process("epmd") is not None and self._port("epmd") == ports["epmd"]
-        if not all(state.port_free(port) for name, port in ports.items() if not (held and name == "epmd")):
-            return False
-        if held:
-            state.write(self._state_file, state.read(self._state_file) | {"ports": ports, "comes_back": True})
-            return True
-        self._end_helpers()
-        program = programs.find_epmd()
-        if program is None:
-            state.write(self._state_file, {"ports": ports, "comes_back": True})
-            return True  # Erlang starts one by itself
-        self.directory.mkdir(parents=True, exist_ok=True)
-        epmd = processes.spawn(
-            [str(program)],
-            environment=config.environment(self.directory, ports),
-            directory=self.directory,
-        )
-        if not processes.wait_listening(epmd, ports["epmd"], timeout=EPMD_TIMEOUT):
-            return False
-        epmd_known = processes.identity(epmd.pid)
-        state.write(self._state_file, {"ports": ports, "epmd": epmd_known, "comes_back": True})
-        return True
-
-    def _boot(self, program: programs.RabbitMQ, ports: dict[str, int], deadline: float) -> None:
+    def _boot(self, program: RabbitMQ, ports: dict[str, int], deadline: float) -> None:
         config.write_files(self.directory, ports)
         try:
             with self._printed.open("wb") as printed:
@@ -230,8 +215,7 @@ class Node(Broker):
                     directory=self.directory,
                     output=printed,
                 )
-            started = {"broker": processes.identity(child.pid), "comes_back": False}
-            state.write(self._state_file, state.read(self._state_file) | started)
+            self._state.update(broker=processes.identity(child.pid), comes_back=False)
             self._wait_booted(deadline)
         except BaseException as error:  # Ctrl-C as well: a broker that is half up is of use to nobody
             process = self._process()
@@ -250,7 +234,7 @@ class Node(Broker):
                     f"RabbitMQ ended while it was starting. It said:\n{self._last_words()}",
                     do="Mend what it says, or move .labkit/node away to start with an empty broker.",
                 )
-            if self.greeting() is not None:
+            if self.running():
                 self.wait_ready(max(1.0, deadline - time.monotonic()))
                 return
             if time.monotonic() > deadline:
@@ -295,14 +279,5 @@ class Node(Broker):
         # A killed process is gone a moment before the last of its threads lets go of the ports.
         deadline = time.monotonic() + PORTS_RELEASED
         ports = [port for name, port in self._ports().items() if name != "epmd"]
-        while time.monotonic() < deadline and not all(map(state.port_free, ports)):
+        while time.monotonic() < deadline and not all(map(port_free, ports)):
             time.sleep(0.02)
-
-    def _end_helpers(self, *, but: psutil.Process | None = None) -> None:
-        """Ends the node's epmd, and what is left of a start that was killed before it could note it."""
-        known = self._process("epmd")
-        left = processes.with_environment(("epmd", "beam"), "RABBITMQ_PID_FILE", str(self.directory / "pid"))
-        for process in {*left, *([known] if known else [])} - {but}:
-            with contextlib.suppress(psutil.Error):
-                process.terminate()
-                process.wait(PORTS_RELEASED)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import IO
 import psutil
 
 CREATE_TIME_SLACK = 2.0  # seconds by which a process's start may be reported differently after a clock change
-_children: list[subprocess.Popen] = []  # one that has ended stays a zombie until it is asked for
+_children: list[subprocess.Popen[bytes]] = []  # one that has ended stays a zombie until it is asked for
 
 
 def spawn(
@@ -22,12 +22,11 @@ def spawn(
     environment: dict[str, str],
     directory: Path,
     output: IO[bytes] | int = subprocess.DEVNULL,
-) -> subprocess.Popen:
+) -> subprocess.Popen[bytes]:
     """Starts a process that outlives this one and gets none of its signals (closed terminal, Ctrl-C)."""
-    if os.name == "nt":
-        apart: dict = {"creationflags": subprocess.DETACHED_PROCESS | subprocess.CREATE_NEW_PROCESS_GROUP}
-    else:
-        apart = {"start_new_session": True}
+    flags = 0
+    if sys.platform == "win32":
+        flags = subprocess.DETACHED_PROCESS | subprocess.CREATE_NEW_PROCESS_GROUP
     child = subprocess.Popen(
         command,
         env=environment,
@@ -35,29 +34,39 @@ def spawn(
         stdin=subprocess.DEVNULL,
         stdout=output,
         stderr=subprocess.STDOUT,
-        **apart,
+        creationflags=flags,
+        start_new_session=sys.platform != "win32",
     )
     _children.append(child)
     return child
 
 
-def wait_listening(child: subprocess.Popen, port: int, *, timeout: float) -> bool:
-    """Whether ``child`` itself listens on ``port`` within ``timeout`` seconds."""
+def listens(process: psutil.Process, port: int) -> bool:
+    """Whether it is this process that listens on ``port``."""
+    try:
+        return any(
+            entry.status == psutil.CONN_LISTEN and entry.laddr.port == port
+            for entry in process.net_connections(kind="inet")
+        )
+    except psutil.Error:
+        return False
+
+
+def wait_listening(child: subprocess.Popen[bytes], port: int, *, timeout: float) -> bool:
+    """Whether ``child`` itself listens on ``port`` within ``timeout`` seconds; it is ended if not."""
     deadline = time.monotonic() + timeout
-    while child.poll() is None and time.monotonic() < deadline:
-        with contextlib.suppress(psutil.Error):
-            if any(
-                entry.laddr.port == port and entry.status == psutil.CONN_LISTEN
-                for entry in psutil.Process(child.pid).net_connections(kind="inet")
-            ):
+    with contextlib.suppress(psutil.Error):
+        process = psutil.Process(child.pid)
+        while child.poll() is None and time.monotonic() < deadline:
+            if listens(process, port):
                 return True
-        time.sleep(0.01)
+            time.sleep(0.01)
     if child.poll() is None:
         child.kill()
     return False
 
 
-def identity(pid: int) -> dict:
+def identity(pid: int) -> dict[str, float]:
     """What tells a process from a later one that was given its number; fit for JSON."""
     try:
         return {"pid": pid, "created": psutil.Process(pid).create_time()}
@@ -68,11 +77,14 @@ def identity(pid: int) -> dict:
 def alive(known: object) -> psutil.Process | None:
     """The process that ``identity()`` described; None if it ended, whoever has its number now."""
     _children[:] = [child for child in _children if child.poll() is None]
+    pid, created = (known.get("pid"), known.get("created")) if isinstance(known, dict) else (None, None)
+    if type(pid) is not int or not isinstance(created, float | int):
+        return None  # a damaged state, in which True would do for 1
     try:
-        process = psutil.Process(int(known["pid"]))
-        same = abs(process.create_time() - float(known["created"])) < CREATE_TIME_SLACK
+        process = psutil.Process(pid)
+        same = abs(process.create_time() - created) < CREATE_TIME_SLACK
         return process if same and process.status() != psutil.STATUS_ZOMBIE else None
-    except (psutil.Error, KeyError, TypeError, ValueError):
+    except (psutil.Error, ValueError, OverflowError):
         return None
 
 

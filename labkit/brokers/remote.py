@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from urllib.parse import unquote, urlsplit, urlunsplit
+from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
 
 from labkit.brokers.broker import START_TIMEOUT, Broker, Say
 from labkit.errors import BrokerDownError, NotOurBrokerError, UsageError
@@ -76,6 +76,9 @@ class Remote(Broker):
     def kill(self, *, timeout: float = START_TIMEOUT, say: Say = print) -> None:
         raise self._not_ours("kill")
 
+    def throw_away(self, *, timeout: float = START_TIMEOUT, say: Say = print) -> None:
+        raise self._not_ours("throw away")
+
     def logs(self, lines: int = 100) -> str:
         raise self._not_ours("read the log of")
 
@@ -86,7 +89,7 @@ class Remote(Broker):
         )
 
 
-def _parsed(url: str, variable: str, schemes: tuple[str, ...], example: str):
+def _parsed(url: str, variable: str, schemes: tuple[str, ...], example: str) -> SplitResult:
     """The parts of ``url``; raises UsageError without repeating it, since a password may be in it."""
     try:
         parts = urlsplit(url)

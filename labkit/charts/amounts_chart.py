@@ -1,34 +1,35 @@
-"""``amounts``: a few measured numbers side by side, each measurement a dot on its bar."""
+"""``amounts``: a few measured numbers side by side, each measurement a dot under the end of its bar."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from statistics import median
 
+from labkit import checks
 from labkit.charts.chart import BLUE, GREEN, INK, NAME, ORANGE, PURPLE, SKY, Chart, Look, bare
 from labkit.charts.lettering import SMALL, shorten, width_of
-from labkit.errors import UsageError
 from labkit.words import listed
 
 ROW, BAR = 0.62, 0.44  # inches: a row, and the bar in it
+NUMBER, DOTS = -0.1, 0.11  # inches below the middle of a row: the number at the bar's end, and the dots
 _STYLES = [(BLUE, ""), (ORANGE, "//"), (GREEN, "xx"), (PURPLE, ".."), (SKY, "\\\\")]
 
 
 def amounts(measured: Mapping[str, float | Sequence[float]], unit: str, title: str = "") -> Chart:
     """A bar for each name, as long as the median of what was ``measured``, in this ``unit``.
 
-    With several measurements each is a dot on the bar, so that the spread is seen. Returns a Chart; UsageError
-    for nothing, or for a number below 0.
+    With several measurements each is a dot on the lower half of the bar, so that the spread is seen. Returns a
+    Chart; UsageError for nothing, or for a number below 0.
     """
     rows = {
-        str(name): [float(values)] if isinstance(values, int | float) else [float(value) for value in values]
-        for name, values in measured.items()
+        str(name): [
+            float(checks.number(f"An amount of {name}", value))
+            for value in (values if isinstance(values, Sequence) else [values])
+        ]
+        for name, values in checks.mapping("measured", measured).items()
     }
-    if not rows or not all(rows.values()) or min(min(values) for values in rows.values()) < 0:
-        raise UsageError(
-            f"These cannot be drawn as amounts: {dict(measured)!r}.",
-            do='Give numbers, for example {"one": [3]}.',
-        )
+    if not rows or not all(rows.values()):
+        raise checks.refused("measured", measured, 'Give numbers, for example {"one": [3]}.')
     said = {name: _said(values) for name, values in rows.items()}
     parts = [f"{name} {_range(values)}" for name, values in rows.items()]
     many = max(map(len, rows.values()))
@@ -49,7 +50,7 @@ def amounts(measured: Mapping[str, float | Sequence[float]], unit: str, title: s
         if len(values) > 1:
             axes.plot(
                 values,
-                [row] * len(values),
+                [row + DOTS / ROW] * len(values),
                 "o",
                 color="white",
                 markeredgecolor=INK,
@@ -57,8 +58,8 @@ def amounts(measured: Mapping[str, float | Sequence[float]], unit: str, title: s
                 clip_on=False,
             )
         axes.text(
-            max(values) + 0.2 * inch, row, said[name], fontsize=SMALL, color=INK, verticalalignment="center",
-            weight="bold", parse_math=False,
+            median(values) + 0.12 * inch, row + (NUMBER / ROW if len(values) > 1 else 0), said[name],
+            fontsize=SMALL, color=INK, verticalalignment="center", weight="bold", parse_math=False,
         )  # fmt: skip
         y = chart.body[1] + 0.05 + ROW * (len(rows) - row - 0.5)
         chart.text_at(

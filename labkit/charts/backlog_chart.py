@@ -132,7 +132,7 @@ def _panel(run: Shown) -> _Panel:
         for at, what in marks
         if "connection" not in what or not any(start - 1 < at < stop + 1 for start, stop in downtimes)
     ]
-    times, ready, held = ([point[place] for point in points] for place in range(3))
+    times, ready, held = (list(values) for values in zip(*points, strict=True)) if points else ([], [], [])
     return _Panel(times, ready, held, marks, downtimes)
 
 
@@ -208,7 +208,12 @@ def _curves(axes: Axes, panel: _Panel, inch: float, up: float) -> None:
         if not any(values) and look is READY and any(panel.held):
             ends.append((values[-1], look))
             continue
-        style = {"facecolor": look.colour, "edgecolor": look.colour, "hatch": look.hatch, "linewidth": 0}
+        style: dict[str, Any] = {
+            "facecolor": look.colour,
+            "edgecolor": look.colour,
+            "hatch": look.hatch,
+            "linewidth": 0,
+        }
         times, numbers = _broken(panel, values)
         axes.fill_between(times, numbers, step="post", alpha=0.22, zorder=1, **style)
         axes.step(
@@ -233,9 +238,9 @@ def _curves(axes: Axes, panel: _Panel, inch: float, up: float) -> None:
     ends.sort(key=lambda end: end[0])
     low = [max(value, 0.1 * up) for value, _ in ends]
     low[1] = max(low[1], low[0] + APART * up)
-    for y, (value, look) in zip(low, ends, strict=True):
-        x = panel.times[-1] + 0.15 * inch
-        write(axes, x, y, f"{value:,} {look.label}", weight="bold", color=_dark(look))
+    end = panel.times[-1] + 0.15 * inch
+    for height, (value, look) in zip(low, ends, strict=True):
+        write(axes, end, height, f"{value:,} {look.label}", weight="bold", color=_dark(look))
 
 
 def _broken(panel: _Panel, values: list[int]) -> tuple[list[float], list[float]]:

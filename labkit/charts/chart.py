@@ -33,7 +33,12 @@ ORANGE, SKY, GREEN, BLUE, VERMILLION, PURPLE = (
 )  # fmt: skip
 INK, GREY, PALE = "#1a1a1a", "#5f5f5f", "#d9d9d9"
 ALARM = "#a84300"  # vermillion, dark enough for letters on white
-AWAY = {"facecolor": "#ececec", "edgecolor": "#b5b5b5", "hatch": "\\\\", "linewidth": 0}  # no broker then
+AWAY: dict[str, Any] = {
+    "facecolor": "#ececec",
+    "edgecolor": "#b5b5b5",
+    "hatch": "\\\\",
+    "linewidth": 0,
+}  # no broker then
 
 
 @dataclass(frozen=True)
@@ -58,33 +63,35 @@ class Look:
 class Chart(Figure):
     """A figure with a title that says what is seen, and a sentence under it that says it in words.
 
-    In a notebook it shows itself, as a picture with the sentence as its alternative text. ``text`` is that
-    sentence, ``body`` the room above it: left, bottom, width and height in inches. ``savefig`` writes the
+    In a notebook it shows itself, as a picture with the sentence as its alternative text. ``sentence`` is
+    that, ``body`` the room above it: left, bottom, width and height in inches. ``savefig`` writes the
     chart to a file.
     """
 
-    def __init__(self, title: str, text: str, body: float) -> None:
+    def __init__(self, title: str, sentence: str, body: float) -> None:
         """``body`` is the height in inches of what is drawn between title and sentence."""
-        self.title, self.text = title, text
+        self.title, self.sentence = title, sentence
         width = WIDTH - 2 * PAD
-        heading, sentence = fit(title, width, LARGE, bold=True), fit(text, width, NORMAL)
+        heading, lines = fit(title, width, LARGE, bold=True), fit(sentence, width, NORMAL)
         top = len(heading) * height_of(LARGE) + 0.12
-        bottom = len(sentence) * height_of(NORMAL) + 0.12
+        bottom = len(lines) * height_of(NORMAL) + 0.12
         super().__init__(figsize=(WIDTH, 2 * PAD + top + body + bottom), dpi=DPI, facecolor="white")
         FigureCanvasAgg(self)
         self.body = (PAD, PAD + bottom, width, body)
         self.lines_at(PAD, self.get_figheight() - PAD, heading, LARGE, weight="bold")
-        self.lines_at(PAD, PAD + bottom - 0.12, sentence)
+        self.lines_at(PAD, PAD + bottom - 0.12, lines)
 
-    def _shares(self, left: float, bottom: float, width: float, height: float) -> tuple[float, ...]:
+    def _shares(
+        self, left: float, bottom: float, width: float, height: float
+    ) -> tuple[float, float, float, float]:
         """Inches of the figure as matplotlib wants them: as shares of its width and height."""
         w, h = self.get_figwidth(), self.get_figheight()
         return left / w, bottom / h, width / w, height / h
 
     def text_at(self, x: float, y: float, text: str, size: float = SMALL, **style: Any) -> Text:
         """Text at so many inches from the figure's left and bottom."""
-        place = self._shares(x, y, 0, 0)[:2]
-        return Figure.text(self, *place, text, fontsize=size, family=FONT, parse_math=False, **style)
+        left, bottom, _, _ = self._shares(x, y, 0, 0)
+        return self.text(left, bottom, text, fontsize=size, family=FONT, parse_math=False, **style)
 
     def lines_at(
         self, x: float, top: float, lines: Iterable[str], size: float = NORMAL, **style: Any
@@ -129,7 +136,7 @@ class Chart(Figure):
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
         picture = base64.b64encode(self.png()).decode("ascii")
-        alternative = html.escape(self.text, quote=True)
+        alternative = html.escape(self.sentence, quote=True)
         return {
             "text/html": (
                 f'<figure style="margin:0"><img alt="{alternative}" '
@@ -137,16 +144,16 @@ class Chart(Figure):
                 f'style="width:{self.get_figwidth() * 96:.0f}px; max-width:100%; height:auto"></figure>'
             ),
             "image/png": picture,
-            "text/plain": f"{self.title}\n{self.text}",
+            "text/plain": f"{self.title}\n{self.sentence}",
         }
 
     def __repr__(self) -> str:
         return f"<Chart {self.title!r}>"
 
 
-def empty(title: str, text: str) -> Chart:
+def empty(title: str, sentence: str) -> Chart:
     """A chart of nothing: it says so."""
-    chart = Chart(title, text, body=1.0)
+    chart = Chart(title, sentence, body=1.0)
     chart.box(*chart.body, facecolor="#f2f2f2", edgecolor=PALE)
     return chart
 

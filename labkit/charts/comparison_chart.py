@@ -8,6 +8,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 
+from labkit import checks
 from labkit.charts.chart import (
     BLUE,
     GREEN,
@@ -96,6 +97,7 @@ class _Row:
     done: int
     lost: int
     twice: int
+    handed_over: int
 
     @property
     def ratio(self) -> float | None:
@@ -118,9 +120,7 @@ def _rows(runs: Any, ideal: Any) -> list[_Row]:
     for at, (panel, name) in enumerate(zip(panels, named, strict=True)):
         counts = panel.ledger.counts()
         makespan = panel.ledger.makespan() if times is None else times[at]
-        busy = dict.fromkeys(panel.ledger.workers, 0.0)
-        for span in panel.ledger.spans():
-            busy[span.worker] += span.ended - span.started
+        busy = panel.ledger.busy()
         shares = tuple(min(value / makespan, 1.0) for value in busy.values()) if makespan else ()
         rows.append(
             _Row(
@@ -132,22 +132,25 @@ def _rows(runs: Any, ideal: Any) -> list[_Row]:
                 counts.done,
                 counts.lost,
                 counts.done_twice,
+                counts.handed_over,
             )
         )
     return rows
 
 
 def _ideals(ideal: Any, names: list[str]) -> list[float | None]:
-    if ideal is None or isinstance(ideal, int | float):
-        return [ideal] * len(names)
+    """The best possible time of each run, where there is one."""
     if isinstance(ideal, Mapping):
-        return [ideal.get(name) for name in names]
+        ideal = [ideal.get(name) for name in names]
+    elif not isinstance(ideal, Sequence) or isinstance(ideal, str):
+        ideal = [ideal] * len(names)
     if len(ideal) != len(names):
         raise UsageError(
             f"There are {len(names)} runs and {len(ideal)} best possible times.",
             do="Give one for all, or one each.",
+            field="ideal",
         )
-    return list(ideal)
+    return [None if one is None else checks.number("ideal", one, unit="seconds") for one in ideal]
 
 
 # In words.
@@ -196,11 +199,13 @@ def _sentence(rows: Sequence[_Row]) -> str:
     for row in [row for row in rows if row.done < row.published][:MOST]:
         said += f" {called(row.name)} did {row.done:,} of {plural(row.published, 'task')}."
     for what, values in (("Lost", [row.lost for row in rows]), ("Done twice", [row.twice for row in rows])):
-        told = [
+        counted = [
             f"{value:,} with {called(row.name)}" for row, value in zip(rows, values, strict=True) if value
         ]
-        said += f" {what}: {listed(told)}." if told else ""
-    if not any(row.lost or row.twice for row in rows):
+        said += f" {what}: {listed(counted)}." if counted else ""
+    if handed := [f"{row.handed_over:,} with {called(row.name)}" for row in rows if row.handed_over]:
+        said += f" Handed over, fate unknown: {listed(handed)}."
+    if not any(row.lost or row.twice or row.handed_over for row in rows):
         said += " Nothing was lost, and nothing done twice."
     return said
 

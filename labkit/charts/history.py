@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 from labkit.charts.drawable import Shown
 from labkit.ledger import Kind, Ledger, Outcome, Span
-from labkit.tasks import Task
 from labkit.words import called, listed, natural, plural, seconds, some
 
 FEW = 4  # workers that a sentence names one by one
@@ -23,6 +22,7 @@ class History:
     """What happened in one run; times in seconds since its first task was published."""
 
     ledger: Ledger
+    zero: float  # where that time begins, in the ledger's seconds
     workers: list[str]  # in the order in which they were set up
     spans: list[Span]
     end: float
@@ -32,15 +32,13 @@ class History:
     lost: dict[str, str | None]  # by lost task: the worker that had it last
 
     def label(self, task_id: str) -> str:
-        """The short name of a task, of a foreign one, too."""
-        return (self.ledger.task(task_id) or Task(task_id, b"")).label
+        """The short name of a task."""
+        return self.ledger.label(task_id)
 
     def busy(self) -> dict[str, float]:
         """By worker: the share of the time that it worked."""
-        busy = dict.fromkeys(self.workers, 0.0)
-        for span in self.spans:
-            busy[span.worker] += span.ended - span.started
-        return {name: worked / max(self.end, 1e-9) for name, worked in busy.items()}
+        busy = self.ledger.busy(self.zero + self.end)
+        return {name: busy[name] / max(self.end, 1e-9) for name in self.workers}
 
     def message(self) -> str:
         """What the title says: the most important thing that happened."""
@@ -51,16 +49,25 @@ class History:
             return f"{who}: {what}" if crashed else what
         if self.downtimes:
             away = sum(end - start for start, end in self.downtimes)
-            return f"The broker was away for {seconds(away)}, and no task was lost"
+            rest = self._elsewhere() or "no task was lost"
+            return f"The broker was away for {seconds(away)}, and {rest}"
         if crashed:
             again = sum(span.redelivered for span in self.spans)
-            return f"{who}, nothing lost" + (f": {plural(again, 'task')} redelivered" if again else "")
+            rest = self._elsewhere() or "nothing lost"
+            return f"{who}, {rest}" + (f": {plural(again, 'task')} redelivered" if again else "")
         workers = plural(len(self.workers), "worker")
+        elsewhere = f"; {self._elsewhere()}" if self._elsewhere() else ""
         if not self.spans:
-            return f"{workers}, no task started"
+            return f"{workers}, no task started{elsewhere}"
         done = sum(span.how == "finished" for span in self.spans)
         tasks = plural(done, "task") if done else "no task finished"
-        return f"{workers}, {tasks} in {seconds(self.end)}{self._idle()}"
+        return f"{workers}, {tasks} in {seconds(self.end)}{elsewhere or self._idle()}"
+
+    def _elsewhere(self) -> str:
+        """What went to clients that the lab does not see into, and is neither lost nor done by a worker."""
+        counts = self.ledger.counts()
+        parts = [(counts.done_elsewhere, "done elsewhere"), (counts.handed_over, "handed over, fate unknown")]
+        return listed([f"{number:,} {what}" for number, what in parts if number])
 
     def _idle(self) -> str:
         """The worker that idled most, if that is what one sees."""
@@ -73,7 +80,7 @@ class History:
     def sentence(self) -> str:
         """What is seen, in words."""
         if not self.workers:
-            return "No worker was connected."
+            return " ".join(["No worker was connected.", *self.others()])
         return " ".join([f"In {seconds(self.end)}, {self._work()}.", *self._trouble()])
 
     def _work(self) -> str:
@@ -112,12 +119,24 @@ class History:
         if lost := self._labels(self.lost):
             are, tasks = ("is", "task") if len(lost) == 1 else ("are", "tasks")
             yield f"Lost {are} {tasks} {some(lost, 12)}."
-        elif self.crashes or self.downtimes:
+        elif (self.crashes or self.downtimes) and not self.ledger.counts().handed_over:
             yield "No task was lost."
+        yield from self.others()
         if twice := self.ledger.counts().done_twice:
             yield f"{plural(twice, 'task was', 'tasks were')} done twice."
         if failed := sum(span.how == "failed" for span in self.spans):
             yield f"{plural(failed, 'attempt')} failed."
+
+    def others(self) -> Iterator[str]:
+        """What became of the tasks that clients had which nobody watched, a sentence each."""
+        for outcome, said in (
+            (Outcome.DONE_ELSEWHERE, ""),
+            (Outcome.HANDED_OVER, "; nobody knows what became of it"),
+        ):
+            if gone := self._labels(dict.fromkeys(self.ledger.task_ids(outcome))):
+                are, tasks = ("is", "task") if len(gone) == 1 else ("are", "tasks")
+                them = said if len(gone) == 1 else said.replace(" it", " them")
+                yield f"{outcome.value.capitalize()} {are} {tasks} {some(gone, 12)}{them}."
 
     def _labels(self, task_ids: set[str] | dict[str, str | None]) -> list[str]:
         return sorted(map(self.label, task_ids), key=natural)
@@ -127,25 +146,26 @@ def history(run: Shown) -> History:
     """What the ledger of a run tells, on the time axis of a chart."""
     ledger, spans = run.ledger, run.ledger.spans()
     comes_and_goes = {Kind.CONNECTED, Kind.CRASHED, Kind.STOPPED, Kind.DISCONNECTED}
-    marks = [event for event in ledger.events(comes_and_goes) if event.worker]
-    zero = run.zero(marks[0].time if marks else 0.0)
+    marks = [(mark.worker, mark.kind, mark.time) for mark in ledger.events(comes_and_goes) if mark.worker]
+    zero = run.zero(marks[0][2] if marks else 0.0)
     for span in spans:
         span.started, span.ended = span.started - zero, span.ended - zero
     downtimes = [(start - zero, end - zero) for start, end in ledger.downtimes()]
-    crashes = [(mark.worker, mark.time - zero) for mark in marks if mark.kind is Kind.CRASHED]
+    crashes = [(who, at - zero) for who, kind, at in marks if kind is Kind.CRASHED]
     ends = [span.ended for span in spans] + [at for _, at in crashes] + [stop for _, stop in downtimes]
     end = max([*ends, 0.0])
-    lives, since = [], {}
-    for mark in marks:
-        if mark.kind is Kind.CONNECTED:
-            since.setdefault(mark.worker, mark.time - zero)
-        elif mark.worker in since:
-            lives.append((mark.worker, since.pop(mark.worker), mark.time - zero))
+    lives: list[tuple[str, float, float]] = []
+    since: dict[str, float] = {}
+    for who, kind, at in marks:
+        if kind is Kind.CONNECTED:
+            since.setdefault(who, at - zero)
+        elif who in since:
+            lives.append((who, since.pop(who), at - zero))
     lives += [(who, start, end) for who, start in since.items()]
     workers = run.ordered({span.worker for span in spans} | {who for who, *_ in lives})
-    lost = dict.fromkeys(ledger.task_ids(Outcome.LOST))
+    lost: dict[str, str | None] = dict.fromkeys(ledger.task_ids(Outcome.LOST))
     if lost:
         for event in ledger.events({Kind.DELIVERED, Kind.REDELIVERED}):
             if event.task_id in lost:
                 lost[event.task_id] = event.worker
-    return History(ledger, workers, spans, end, downtimes, lives, crashes, lost)
+    return History(ledger, zero, workers, spans, end, downtimes, lives, crashes, lost)

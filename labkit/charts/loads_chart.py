@@ -80,7 +80,10 @@ def _message(panel: Shown) -> str:
         return f"{workers}, {plural(counts[0], *noun)} each"
     busy = [load for load in rows if load.delivered]
     if len(busy) == 1:
-        return f"{called(busy[0].worker)} got all {plural(busy[0].delivered, *noun)}, the others none"
+        idle = [called(load.worker) for load in rows if not load.delivered]
+        many = busy[0].delivered
+        got = f"the only {noun[0]}" if many == 1 else f"all {plural(many, *noun)}"
+        return f"{called(busy[0].worker)} got {got}, {idle[0] if len(idle) == 1 else 'the others'} none"
     if len(rows) <= 3:
         first, *rest = rows
         others = ", ".join(f"{called(load.worker)} {load.delivered:,}" for load in rest)

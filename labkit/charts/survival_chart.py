@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from labkit.charts.chart import ALARM, GREEN, GREY, INK, PALE, VERMILLION, Chart, Look, empty
 from labkit.charts.lettering import NORMAL, height_of, width_of
 from labkit.errors import UsageError
-from labkit.lab.survival import Fate, Matrix
+from labkit.results.fates import Fate, Matrix
 from labkit.words import listed, plural
 
 KEPT = Look("kept", GREEN)

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 
 from labkit.charts.chart import BLUE, GREY, INK, ORANGE, Chart, Look, bare
 from labkit.charts.lettering import NORMAL, SMALL, fit, height_of, width_of
-from labkit.compare import Comparison, Result
 from labkit.errors import UsageError
+from labkit.results.comparison import Comparison, Result
 from labkit.words import listed, seconds
 
 LONG = Look("long tasks", BLUE)
@@ -53,7 +53,8 @@ def sweep(long: Comparison, tiny: Comparison) -> Chart:
 
 
 def _name(result: Result) -> str:
-    return "no limit" if result.strategy.prefetch is None else f"{result.strategy.prefetch}"
+    prefetch = result.settings["prefetch"]
+    return "no limit" if prefetch is None else f"{prefetch}"
 
 
 def _best(results: Comparison, worth: Callable[[Result], float]) -> list[str]:

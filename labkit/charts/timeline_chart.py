@@ -61,7 +61,11 @@ def timeline(runs: Any) -> Chart:
     given = shown(runs)
     told = [history(run) for run in given]
     if not any(each.workers for each in told):
-        return empty("Nothing happened yet", "No worker was connected and no task was started in this run.")
+        other = " ".join(sentence for each in told for sentence in each.others())
+        return empty(
+            "No worker of the lab took part" if other else "Nothing happened yet",
+            other or "No worker was connected and no task was started in this run.",
+        )
     messages, sentences = [each.message() for each in told], [each.sentence() for each in told]
     if len(told) == 1:
         return _draw(told, messages[0], sentences[0], [""])
@@ -147,9 +151,9 @@ class _Panel:
 
     def draw(self) -> None:
         every = -(-LETTERS // self.row)  # rows from one name to the next
-        for at, name in enumerate(names_in(self.told.workers, NAME)):
-            if at % every == 0:
-                write(self.axes, -0.1 * self.inch, at + 0.5, name, horizontalalignment="right")
+        for number, name in enumerate(names_in(self.told.workers, NAME)):
+            if number % every == 0:
+                write(self.axes, -0.1 * self.inch, number + 0.5, name, horizontalalignment="right")
         lives = [
             [(max(start, 0), self.place[who] + 0.5), (stop, self.place[who] + 0.5)]
             for who, start, stop in self.told.lives
@@ -198,7 +202,7 @@ class _Panel:
         wide = np.median(stop - start) / self.inch
         if fate == "done" and wide < 0.06:
             style["linewidth"] = 0.0 if wide < 0.02 else 0.3
-        self.axes.add_collection(PolyCollection(corners, zorder=2, **style), autolim=False)
+        self.axes.add_collection(PolyCollection(list(corners), zorder=2, **style), autolim=False)
 
     def _numbers(self) -> None:
         fitting = []

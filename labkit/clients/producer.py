@@ -2,31 +2,42 @@
 
 from __future__ import annotations
 
-import contextlib
-import socket
-import threading
 import time
+from collections import deque
 from collections.abc import Iterable
+from typing import Any
 
 import pika
-from pika.exceptions import AMQPError, NackError, UnroutableError
+from pika.channel import Channel
+from pika.spec import Basic, BasicProperties
 
 from labkit import checks
-from labkit.brokers.connection import connect, explain
-from labkit.errors import LabError, QueueMissingError, ResourceAlarmError, UsageError, WaitTimeoutError
+from labkit.clients.link import Link
+from labkit.errors import (
+    AccessRefusedError,
+    LabError,
+    QueueMissingError,
+    ResourceAlarmError,
+    UsageError,
+    WaitTimeoutError,
+)
 from labkit.ledger import Kind, Ledger
 from labkit.tasks import Task
 
-FIRST_DELAY, LAST_DELAY = 0.2, 2.0  # seconds between attempts to reconnect: doubling from one to the other
 PUBLISHED, CONFIRMED = int(Kind.PUBLISHED), int(Kind.CONFIRMED)  # an Enum's attributes are slow
+WIDEST = 65_535  # messages that may wait for their confirms
+AT_A_TIME = 100  # messages published before the connection is served again
+MOST_UNSENT = 262_144  # bytes that wait to be sent, before more is published
+DRAIN = 0.001  # seconds between looks whether they were sent
 
 
-class Producer(threading.Thread):
+class Producer(Link):
     """Publishes the tasks of ``workload`` to ``queue``, in order, and tells the ``ledger``.
 
     ``parameters``  where to connect (its connection name becomes the producer's name)
-    ``confirms``    wait for the broker's confirm of each message; a message that was not confirmed
-                    because the connection broke is published again after reconnecting
+    ``confirms``    how many messages may be on their way to their confirm by the broker: True or 1 is one by one,
+                    100 a window of 100, False or 0 does without confirms. A message that was not confirmed because
+                    the connection broke is published again after reconnecting
     ``persistent``  delivery mode 2 instead of 1
     ``rate``        at most so many tasks a second; None: as the tasks' own delays say
     ``exchange``    the default exchange routes by the queue's name
@@ -38,20 +49,19 @@ class Producer(threading.Thread):
 
     def __init__(
         self,
-        parameters: pika.ConnectionParameters,
+        parameters: pika.connection.Parameters,
         queue: str,
         workload: Iterable[Task],
         *,
         ledger: Ledger | None = None,
         name: str = "producer",
-        confirms: bool = True,
+        confirms: bool | int = True,
         persistent: bool = True,
         rate: float | None = None,
         exchange: str = "",
         mandatory: bool = False,
         reconnect: bool = True,
     ) -> None:
-        checks.connection(parameters)
         if rate is not None:
             checks.number("rate", rate, above=0, unit="tasks a second, or None")
         if mandatory and not confirms:
@@ -59,30 +69,33 @@ class Producer(threading.Thread):
                 "mandatory is set, and confirms is not.",
                 do="Without confirms nobody hears of what came back.",
             )
+        if ledger is not None and not isinstance(ledger, Ledger):
+            raise UsageError(f"ledger is {ledger!r}.", do="Use a labkit.ledger.Ledger, or leave it out.")
         checks.text("name", name)
-        super().__init__(name=name, daemon=True)
+        super().__init__(parameters, name=name, reconnect=reconnect)
         self.queue, self.workload = checks.text("queue", queue), _checked(workload)
-        self.confirms, self.persistent, self.rate = confirms, persistent, rate
-        self.exchange, self.mandatory, self.reconnect = exchange, mandatory, reconnect
+        self.confirms = (
+            confirms if isinstance(confirms, bool) else checks.whole("confirms", confirms, 0, WIDEST)
+        )
+        self.persistent, self.rate, self.exchange, self.mandatory = persistent, rate, exchange, mandatory
         self.ledger = ledger if ledger is not None else Ledger()
         self.published = 0  # how many tasks it is through with
-        self.error: LabError | None = None
-        self._parameters = parameters
-        self._socket: socket.socket | None = None
-        self._stopping = threading.Event()
+        self._next = 0  # the place in the workload of the first task that was not published yet
+        self._again: deque[int] = deque()  # places of tasks to be published once more
+        self._waiting: dict[int, int] = {}  # for a confirm, by its number on this connection: the place
+        self._number = 0  # of the last message on this connection
+        self._came_back: set[str | None] = set()  # ids of messages that no queue took
+        self._due = 0.0  # when the next task is to be published, on the clock of perf_counter
+        self._timed = False  # a timer will publish
         self._gave_up = False  # after an error that no new attempt can mend
         self.ledger.add(self.workload)
 
-    def stop(self, timeout: float | None = 10) -> None:
-        """Stop after the message under way; wait up to ``timeout`` seconds for that (None: do not wait)."""
-        self._stopping.set()
-        if timeout is not None and self.is_alive():
-            self.join(timeout)
+    # --- what others may call ----------------------------------------------------------------
 
-    def cut(self) -> None:
-        """Break its TCP connection, as a network would; it notices, and goes on with what is not confirmed."""
-        with contextlib.suppress(OSError, AttributeError):
-            self._socket.shutdown(socket.SHUT_RDWR)
+    @property
+    def leaving(self) -> bool:
+        """Whether it was told to end, or has published everything."""
+        return self._stopping or self.published >= len(self.workload)
 
     def wait(self, timeout: float = 60) -> None:
         """Wait until everything is published.
@@ -107,73 +120,105 @@ class Producer(threading.Thread):
 
         It is ResourceAlarmError if the broker has refused to read from this producer for too long.
         """
-        if self._gave_up or isinstance(self.error, ResourceAlarmError):
-            raise self.error
+        error = self.error
+        if error is not None and (self._gave_up or isinstance(error, ResourceAlarmError)):
+            raise error
 
-    def run(self) -> None:
-        try:
-            self._run()
-        except Exception as error:  # nobody would hear of it
-            self.error = LabError(f"{self.name} failed: {type(error).__name__}: {error}.")
-            self.error.__cause__ = error
-            self._gave_up = True
+    # --- the connection ----------------------------------------------------------------------
 
-    def _run(self) -> None:
-        delay = FIRST_DELAY
-        while self.published < len(self.workload) and not self._stopping.is_set():
-            try:
-                connection = connect(self._parameters)
-            except LabError as error:
-                self.error = error
-            else:
-                try:
-                    # A source that was cut off goes on at its own pace: it does not hurry to catch up.
-                    self._publish(connection, time.perf_counter())
-                    connection.close()
-                    self.error = None
-                    continue
-                except (AMQPError, OSError) as error:
-                    self.error = explain(error, self._parameters)
-                    with contextlib.suppress(AMQPError, OSError):
-                        connection.close()
-            if isinstance(self.error, (UsageError, QueueMissingError)):
-                self._gave_up = True
-                return
-            if not self.reconnect:
-                return
-            self._stopping.wait(delay)
-            delay = min(delay * 2, LAST_DELAY)
-
-    def _publish(self, connection: pika.BlockingConnection, due: float) -> None:
-        """Publish what is left, the first of it at ``due`` at the earliest."""
-        channel = connection.channel()
+    def _opened(self, channel: Channel) -> None:
+        # What was not confirmed is published again. A source that was cut off goes on at its own pace from now.
+        self._again = deque(sorted([*self._again, *self._waiting.values()]))
+        self._waiting.clear()
+        self._came_back.clear()
+        self._number, self._timed, self._due = 0, False, time.perf_counter()
         if self.confirms:
-            channel.confirm_delivery()
-        record, gap = self.ledger.record, 1 / self.rate if self.rate else None
-        mode = 2 if self.persistent else 1
-        while self.published < len(self.workload) and not self._stopping.is_set():
-            task = self.workload[self.published]
-            if gap or task.delay:
-                due += gap or task.delay
-                self._wait_until(due, connection)
-            properties = pika.BasicProperties(
-                message_id=task.id, content_type=task.content_type, delivery_mode=mode
-            )
-            record(PUBLISHED, task.id)  # first: the worker may have it before this call returns
-            try:
-                channel.basic_publish(self.exchange, self.queue, task.body, properties, self.mandatory)
-            except UnroutableError:
-                record(Kind.RETURNED, task.id)
-            except NackError:
-                record(Kind.NACKED, task.id)
-            else:
-                if self.confirms:
-                    record(CONFIRMED, task.id)
-            self.published += 1
+            channel.add_on_return_callback(self._returned)
+            channel.confirm_delivery(self._confirmed, callback=self._begin)
+        else:
+            self._begin()
 
-    def _wait_until(self, due: float, connection: pika.BlockingConnection) -> None:
-        while (left := due - time.perf_counter()) > 0 and not self._stopping.is_set():
-            connection.process_data_events(min(left, 0.1))
+    def _begin(self, _: object = None) -> None:
+        self._ready()
+        self._publish()
+
+    def _disconnected(self, error: LabError) -> bool:
+        self._gave_up = isinstance(error, UsageError | QueueMissingError | AccessRefusedError)
+        return not self._gave_up
+
+    def _look(self) -> None:
+        if not self._waiting:
+            self._goodbye()
+
+    # --- publishing --------------------------------------------------------------------------
+
+    def _publish(self) -> None:
+        """In the loop: publish what may be published now."""
+        window = int(self.confirms) or WIDEST
+        for _ in range(AT_A_TIME):
+            channel = self._channel
+            if channel is None or self._timed or len(self._waiting) >= window:
+                return
+            place = self._again[0] if self._again else self._next
+            if self._stopping or place >= len(self.workload):
+                self._look()
+                return
+            task, wait = self.workload[place], 0.0
+            if pause := (1 / self.rate if self.rate else task.delay):
+                wait = self._due + pause - time.perf_counter()
+            elif not self.confirms and self._unsent() > MOST_UNSENT:
+                wait = DRAIN
+            if wait > 0:
+                self._publish_in(wait)
+                return
+            self._due += pause
+            self._send(channel, place, task)
+        self._publish_in(0)
+
+    def _publish_in(self, seconds: float) -> None:
+        self._timed = True
+        self._soon(self._time_has_come, seconds)
+
+    def _time_has_come(self) -> None:
+        self._timed = False
+        self._publish()
+
+    def _send(self, channel: Channel, place: int, task: Task) -> None:
+        if self._again:
+            self._again.popleft()
+        else:
+            self._next += 1
+        self._number += 1
+        properties = BasicProperties(
+            message_id=task.id, content_type=task.content_type, delivery_mode=2 if self.persistent else 1
+        )
+        self.ledger.record(PUBLISHED, task.id)  # first: the worker may have it before this call returns
+        if self.confirms:
+            self._waiting[self._number] = place
+        else:
+            self.published += 1
+        channel.basic_publish(self.exchange, self.queue, task.body, properties, self.mandatory)
+
+    def _returned(self, _: Channel, __: Basic.Return, properties: BasicProperties, ___: bytes) -> None:
+        """No queue takes it: the broker returns a message before it confirms it."""
+        self._came_back.add(properties.message_id)
+
+    def _confirmed(self, frame: Any) -> None:
+        """The broker has taken, or refused, a message or all up to it."""
+        upto, good = frame.method.delivery_tag, isinstance(frame.method, Basic.Ack)
+        numbers = [upto]
+        if frame.method.multiple:
+            numbers = [number for number in self._waiting if number <= upto]
+        for number in numbers:
+            if (place := self._waiting.pop(number, None)) is None:
+                continue
+            task_id = self.workload[place].id
+            if task_id in self._came_back:
+                self.ledger.record(Kind.RETURNED, task_id)
+            else:
+                self.ledger.record(CONFIRMED if good else Kind.NACKED, task_id)
+            self.published += 1
+        self._publish()
 
 
 def _checked(workload: Iterable[Task]) -> list[Task]:

@@ -10,10 +10,12 @@ from collections import deque
 
 import pika
 
+from labkit import checks
 from labkit.errors import BrokerDownError, UsageError
 
 START_LIMIT = 5.0  # seconds that the relay's thread may take to listen
 CHUNK = 65536  # bytes
+MOST = 10.0  # seconds of delay
 
 
 class Relay:
@@ -23,8 +25,8 @@ class Relay:
     """
 
     def __init__(self, parameters: pika.ConnectionParameters, seconds: float) -> None:
-        if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 <= seconds <= 10:
-            raise UsageError(f"The delay is {seconds!r}.", do="Use seconds from 0 to 10, for example 0.01.")
+        if checks.seconds("The delay", seconds) > MOST:
+            raise UsageError(f"The delay is {seconds!r}.", do=f"Use 0 to {MOST:g} seconds, for example 0.01.")
         self.seconds = seconds
         self.port = 0
         self._target = parameters.host, parameters.port
@@ -36,9 +38,11 @@ class Relay:
             raise BrokerDownError("The relay to the broker could not listen on 127.0.0.1.")
 
     def parameters_to(self, parameters: pika.ConnectionParameters) -> pika.ConnectionParameters:
-        """The same connection parameters, by way of the relay."""
+        """The same connection parameters, by way of the relay; TLS still expects the broker's own certificate."""
         found = copy.copy(parameters)
         found.host, found.port = "127.0.0.1", self.port
+        if (tls := parameters.ssl_options) is not None:
+            found.ssl_options = pika.SSLOptions(tls.context, tls.server_hostname or parameters.host)
         return found
 
     def close(self) -> None:

@@ -2,35 +2,46 @@
 
 from __future__ import annotations
 
-import contextlib
-import socket
+import functools
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Mapping
 
 import pika
-from pika.exceptions import AMQPError
+from pika.channel import Channel
+from pika.spec import BasicProperties
 
 from labkit import checks
-from labkit.brokers.connection import connect, explain
-from labkit.errors import LabError, TaskError
+from labkit.clients.consumer import (
+    ACKNOWLEDGED,
+    DELIVERED,
+    REDELIVERED,
+    REQUEUED,
+    Consumer,
+    Delivery,
+)
+from labkit.clients.dead_letters import DeadLetters
+from labkit.clients.listener import Listener
+from labkit.clients.stretch import Stretch
+from labkit.clients.worker_state import CrashPlan, State
+from labkit.errors import LabError, TaskError, UsageError
 from labkit.ledger import Kind, Ledger
-from labkit.tasks import TEXT
-from labkit.tasks.handlers import HANDLERS, parse, perform
+from labkit.tasks import TEXT, Task
+from labkit.tasks.handlers import HANDLERS, Handler, parse, perform
 
-ACKS = ("automatic", "manual", "forgotten")
-ON_ERROR = ("reject", "requeue", "acknowledge")
-FIRST_DELAY, LAST_DELAY = 0.2, 2.0  # seconds between attempts to reconnect: doubling from one to the other
-CLOSE_LIMIT = 1.0  # seconds the broker gets to say goodbye before the connection is cut
-IDLE_LIMIT = 5.0  # seconds between looks at the clock while nothing arrives
-# Plain numbers for what is recorded of every task: an Enum's attributes are slow.
-DELIVERED, REDELIVERED, STARTED = int(Kind.DELIVERED), int(Kind.REDELIVERED), int(Kind.STARTED)
-FINISHED, ACKNOWLEDGED = int(Kind.FINISHED), int(Kind.ACKNOWLEDGED)
+ON_ERROR = ("reject", "requeue", "acknowledge", "dead-letter")
+CRASH_GRACE = 0.04  # seconds that a crash waits for a handler that is just at work
+STARTED, FINISHED = int(Kind.STARTED), int(Kind.FINISHED)  # an Enum's attributes are slow
 JUST_DOTS = HANDLERS["dots"]  # it computes nothing
+VERDICTS = {
+    Kind.ACKNOWLEDGED: "acknowledged",
+    Kind.REQUEUED: "requeued",
+    Kind.REJECTED: "rejected",
+    Kind.DEAD_LETTERED: "dead-lettered",
+}
 
 
-class Worker(threading.Thread):
+class Worker(Consumer):
     """Consumes from ``queue``, does the tasks one after the other, and tells the ``ledger``.
 
     ``parameters``      where to connect (its connection name becomes the worker's name)
@@ -41,13 +52,16 @@ class Worker(threading.Thread):
     ``speed``           2.0 does the work in half the time; may be set while it runs
     ``seconds_per_dot`` seconds of work for a cost of 1 at speed 1
     ``handlers``        what to do for each kind of task
-    ``on_error``        what becomes of a task that cannot be done: "reject", "requeue" or "acknowledge"
+    ``own_thread``      whether handlers run in a thread of their own; else one that computes keeps the
+                        connection waiting, heartbeats included, as in most programs
+    ``on_error``        what becomes of a task that cannot be done: "reject", "requeue", "acknowledge", or
+                        "dead-letter": published to ``dead_letter_queue`` and then acknowledged
     ``dead_letters``    whether the queue has a dead-letter exchange, so that a rejected task goes there
     ``priority``        consumer priority (``x-priority``)
     ``reconnect``       whether to come back after a lost connection
     ``crash_in``        crash by itself in its n-th task: in the "middle" of the work, or "after" the work and
     ``crash_when``      before the acknowledgement
-    ``on_event``        called with (what, task) in this thread: "received", "done", "failed", "reconnecting"
+    ``listener``        told what it does, in this thread
 
     UsageError for a setting that makes no sense.
     https://www.rabbitmq.com/docs/confirms, https://www.rabbitmq.com/docs/consumer-prefetch
@@ -55,7 +69,7 @@ class Worker(threading.Thread):
 
     def __init__(
         self,
-        parameters: pika.ConnectionParameters,
+        parameters: pika.connection.Parameters,
         queue: str,
         *,
         name: str,
@@ -65,55 +79,68 @@ class Worker(threading.Thread):
         prefetch: int | None = None,
         speed: float = 1.0,
         seconds_per_dot: float = 0.1,
-        handlers: Mapping[str, Callable] = HANDLERS,
+        handlers: Mapping[str, Handler] = HANDLERS,
+        own_thread: bool = False,
         on_error: str = "reject",
         dead_letters: bool = False,
+        dead_letter_queue: str | None = None,
         priority: int | None = None,
         reconnect: bool = True,
         crash_in: int | None = None,
         crash_when: str = "middle",
-        on_event: Callable[[str, object], None] | None = None,
+        listener: Listener | None = None,
     ) -> None:
-        checks.one_of("ack", ack, ACKS)
-        checks.one_of("ack_when", ack_when, ("after", "before"))
-        checks.one_of("on_error", on_error, ON_ERROR)
-        checks.one_of("crash_when", crash_when, ("middle", "after"))
-        checks.prefetch(prefetch)
-        checks.connection(parameters)
-        checks.text("name", name)
-        checks.text("queue", queue)
-        checks.seconds("seconds_per_dot", seconds_per_dot)
-        checks.mapping("handlers", handlers)
-        if priority is not None:
-            checks.whole("priority", priority, -(2**31), 2**31 - 1)
-        if crash_in is not None:
-            checks.whole("crash_in", crash_in, 1, 2**31 - 1)
-        if on_event is not None:
-            checks.function("on_event", on_event)
-        super().__init__(name=name, daemon=True)
-        self.speed = speed
-        self.queue, self.ack, self.ack_when, self.prefetch = queue, ack, ack_when, prefetch
-        self.seconds_per_dot, self.handlers, self.on_error = seconds_per_dot, handlers, on_error
-        self.dead_letters, self.priority, self.reconnect = dead_letters, priority, reconnect
-        self.ledger = ledger if ledger is not None else Ledger()
-        self.state = "connecting"
+        super().__init__(
+            parameters,
+            queue,
+            name=name,
+            ledger=ledger,
+            ack=ack,
+            prefetch=prefetch,
+            priority=priority,
+            reconnect=reconnect,
+        )
+        self.ack_when = checks.one_of("ack_when", ack_when, ("after", "before"))
+        self.seconds_per_dot = checks.seconds("seconds_per_dot", seconds_per_dot)
+        self.handlers: Mapping[str, Handler] = checks.mapping("handlers", handlers)
+        self.on_error = checks.one_of("on_error", on_error, ON_ERROR)
+        if on_error == "dead-letter":
+            checks.text("dead_letter_queue", dead_letter_queue)
+        if listener is not None and not isinstance(listener, Listener):
+            raise UsageError(f"listener is {listener!r}.", do="Use a labkit.clients.listener.Listener.")
+        self.dead_letter_queue, self.dead_letters, self.own_thread = (
+            dead_letter_queue,
+            dead_letters,
+            own_thread,
+        )
         self.current: str | None = None  # the id of the task it works on
-        self.error: LabError | None = None  # why it is not connected
-        self.subscribed = threading.Event()  # set once the broker has confirmed its first subscription
-        self._parameters, self._on_event = parameters, on_event
-        self._label = name  # Thread's own ``name`` is slow, and this is wanted four times a task
-        self._crash_in, self._crash_when, self._begun = crash_in, crash_when, 0
-        self._connection: pika.BlockingConnection | None = None
-        self._channel = None
-        self._socket: socket.socket | None = None
-        self._attached = False  # between CONNECTED and DISCONNECTED in the ledger
-        self._broken: Exception | None = None  # the connection is gone, and why
-        self._buffer: deque = deque()  # delivered, and not yet started
-        self._stopping = self._crashed = self._paused = False
-        self._moment = threading.Lock()  # a task is finished before a crash or not at all
-        self._wake = threading.Event()  # ends a wait while there is no connection
+        self._plan = CrashPlan(2**31 - 1 if crash_in is None else crash_in, crash_when)
+        self._listener = listener
+        self._plain = listener is None and handlers.get("dots") is JUST_DOTS
+        last = [ACKNOWLEDGED] if ack == "manual" else []
+        self._lives = [[kind, STARTED, FINISHED, *last] for kind in (DELIVERED, REDELIVERED)]
+        self._begun = 0
+        self._task: Delivery | None = None  # the one it works on
+        self._stretch: Stretch | None = None  # the time that takes
+        self._dead_letters: DeadLetters | None = None
+        self._crashed = self._paused = self._left = self._computing = False
+        self._moment = threading.Lock()  # a task is finished before a crash or a pause, or not at all
+        self.speed = speed
 
     # --- what others may call ----------------------------------------------------------------
+
+    @property
+    def state(self) -> State:
+        """What it does at this moment."""
+        if self._crashed:
+            return State.CRASHED
+        if self._left:
+            return State.STOPPED
+        if not self._consuming and self.current is None:
+            return State.RECONNECTING if self.connections else State.CONNECTING
+        if self._paused:
+            return State.PAUSED
+        return State.IDLE if self.current is None else State.WORKING
 
     @property
     def speed(self) -> float:
@@ -123,18 +150,17 @@ class Worker(threading.Thread):
     @speed.setter
     def speed(self, speed: float) -> None:
         self._speed = checks.number("speed", speed, above=0)
-        if self.is_alive():
-            self._nudge()
-
-    @property
-    def buffered(self) -> int:
-        """How many tasks were delivered to it that it has not started."""
-        return len(self._buffer)
+        self._call(self._look)
 
     @property
     def paused(self) -> bool:
         """Whether it is held."""
         return self._paused
+
+    @property
+    def leaving(self) -> bool:
+        """Whether it was told to stop, or crashed."""
+        return self._stopping or self._crashed
 
     def stop(self, timeout: float | None = 10) -> None:
         """Let it finish its task and leave; what else was delivered to it stays unacknowledged.
@@ -144,244 +170,254 @@ class Worker(threading.Thread):
         self._stopping = True
         if self._paused:
             self.resume()
-        self._nudge()
-        if timeout is not None and self.is_alive() and self is not threading.current_thread():
-            self.join(timeout)
+        super().stop(timeout)
 
     def crash(self) -> None:
-        """Break its TCP connection in the middle of whatever it does; the broker is told nothing."""
-        with self._moment:
-            self._crashed = True
-            self.ledger.record(Kind.CRASHED, worker=self.name)
-        self.state = "crashed"
-        self.cut()
-        self._nudge()
+        """Break its TCP connection in the middle of whatever it does; the broker is told nothing.
 
-    def cut(self) -> None:
-        """Break its TCP connection, as a network would; it notices, and comes back."""
-        with contextlib.suppress(OSError, AttributeError):
-            self._socket.shutdown(socket.SHUT_RDWR)
+        A handler that computes cannot be stopped: what it still does after a moment's grace is not recorded.
+        """
+        deadline = time.monotonic() + CRASH_GRACE
+        while not self._crash_now(anyhow=threading.current_thread() is self or time.monotonic() > deadline):
+            time.sleep(CRASH_GRACE / 40)
+        self.cut()
+        self._call(self._end)
+
+    def _crash_now(self, anyhow: bool) -> bool:
+        """Be crashed, unless a handler is just at work; whether it is."""
+        with self._moment:
+            if self._computing and not anyhow:
+                return False
+            self._crashed = True
+            self.ledger.record(Kind.CRASHED, worker=self._label)
+            return True
 
     def pause(self) -> None:
-        """Hold it where it is; it stays connected, answers heartbeats and is sent tasks as before."""
-        self._paused = True
-        self.ledger.record(Kind.PAUSED, worker=self.name)
-        self._nudge()
+        """Hold it where it is; it stays connected, answers heartbeats and is sent tasks as before.
+
+        No task is started or finished from now on, but for one whose handler is just at work.
+        """
+        with self._moment:
+            self._paused = True
+            self.ledger.record(Kind.PAUSED, worker=self._label)
+        self._call(self._look)
 
     def resume(self) -> None:
         """Let it go on."""
-        self._paused = False
-        self.ledger.record(Kind.RESUMED, worker=self.name)
-        self._nudge()
+        with self._moment:
+            self._paused = False
+            self.ledger.record(Kind.RESUMED, worker=self._label)
+        self._call(self._look)
 
-    def _nudge(self) -> None:
-        """Make the thread look at what was asked of it."""
-        self._wake.set()
-        connection = self._connection
-        if connection is not None:
-            with contextlib.suppress(AMQPError):
-                connection.add_callback_threadsafe(lambda: None)
+    # --- the connection ----------------------------------------------------------------------
 
-    # --- the thread --------------------------------------------------------------------------
+    def _opened(self, channel: Channel) -> None:
+        if self._crashed:
+            return
+        if self.on_error == "dead-letter" and self.dead_letter_queue:
+            self._dead_letters = DeadLetters(channel, self.dead_letter_queue, self._parked)
+        super()._opened(channel)
 
-    def run(self) -> None:
-        delay = FIRST_DELAY
-        try:
-            while not self.leaving:
-                try:
-                    self._connect()
-                    delay = FIRST_DELAY
-                    while not (self._stopping or self._crashed):
-                        self._turn()
-                except (AMQPError, OSError, LabError) as error:
-                    self._disconnected(error)
-                    if not self.reconnect or self.leaving:
-                        break
-                    self._wake.clear()
-                    self._wake.wait(delay)
-                    delay = min(delay * 2, LAST_DELAY)
-        finally:
-            self._leave()
+    def _lost(self) -> None:
+        self._consuming = False
+        if self._task is None or self._crashed:
+            self._end()  # or else when the task is done: a worker does not know that nobody waits for it
 
-    @property
-    def leaving(self) -> bool:
-        """Whether it was told to stop, or crashed."""
-        return self._stopping or self._crashed
+    def _disconnected(self, error: LabError) -> bool:
+        super()._disconnected(error)
+        if not self.leaving and self.reconnect and self._listener is not None:
+            self._tell(self._listener.reconnecting, error)
+        return True
 
-    def _connect(self) -> None:
-        self.state = "connecting"
-        self._broken = None
-        self._buffer.clear()
-        self._connection = connection = connect(self._parameters)
-        self._socket = connection._impl._transport._sock  # to be cut in crash(): pika has no other way
-        self._channel = channel = connection.channel()
-        if self.prefetch is not None:
-            channel.basic_qos(prefetch_count=self.prefetch)
-        channel.add_on_cancel_callback(self._cancelled)
-        self.ledger.record(Kind.CONNECTED, worker=self.name, note=self.ack)
-        self._attached = True
-        channel.basic_consume(
-            self.queue,
-            self._delivered,
-            auto_ack=self.ack == "automatic",
-            consumer_tag=self.name,
-            arguments=None if self.priority is None else {"x-priority": self.priority},
-        )
-        self.error = None
-        self.state = "idle"
-        self.subscribed.set()
+    def _forget(self) -> None:
+        super()._forget()
+        self._task = self.current = self._stretch = None
 
-    def _delivered(self, channel, method, properties, body) -> None:
-        """A message has come in: it is started when those before it are done."""
-        task_id = properties.message_id
-        if task_id is None:
-            task_id = self._make_id(method, properties, body)
-        self.ledger.record(REDELIVERED if method.redelivered else DELIVERED, task_id, self._label)
-        self._buffer.append((method.delivery_tag, task_id, properties.content_type, body))
+    def _over(self) -> None:
+        self._forget()
+        with self._moment:
+            if not self._crashed:
+                self.ledger.record(Kind.STOPPED, worker=self._label)
+            self._left = True
 
-    def _make_id(self, method, properties, body: bytes) -> str:
-        """A name for a task whose producer gave it none: its job_id, or the delivery's."""
-        with contextlib.suppress(TaskError):
-            return parse(body, None, properties.content_type).id
-        return f"{self.name}#{method.delivery_tag}"
-
-    def _cancelled(self, method) -> None:
-        """The broker ended the subscription, for example because the queue was deleted."""
-        self._broken = LabError(f"The broker cancelled {self.name}'s subscription to {self.queue}.")
-
-    def _turn(self) -> None:
-        """One round of the thread's life: a task, or a wait for one."""
-        if self._broken:
-            raise self._broken
-        if self._paused:
-            self.state = "paused"
-            self._connection.process_data_events(IDLE_LIMIT)
-        elif self._buffer:
-            self._do(*self._buffer.popleft())
+    def _look(self) -> None:
+        """In the loop: it was paused, resumed, slowed or told to stop."""
+        if self._stretch is not None:
+            self._stretch.go_at(0.0 if self._paused else self._speed)
         else:
-            self.state = "idle"
-            self._connection.process_data_events(None)
+            self._go_on()
 
-    def _do(self, tag: int, task_id: str, content_type: str | None, body: bytes) -> None:
-        record, name = self.ledger.record, self._label
-        self.current, self.state = task_id, "working"
-        record(STARTED, task_id, name)
-        self._begun += 1
-        doomed = self._begun == self._crash_in and self._crash_when
+    # --- a task ------------------------------------------------------------------------------
+
+    def _at_once(self, tag: int, task_id: str, properties: BasicProperties, body: bytes, again: bool) -> bool:
+        """Do a text task that takes no time as it comes in, if nothing is in the way: a million go like this."""
+        if self._task is not None or self._buffer or b"." in body or not self._is_text(properties, body):
+            return False
+        with self._moment:
+            busy = self._paused or self._crashed or self._stopping or self._reason is not None
+            if busy or self.ack_when == "before" or self._begun + 1 == self._plan.task:
+                return False
+            self._begun += 1
+            if self.ack == "manual" and self._channel is not None:
+                self._channel.basic_ack(tag)
+            self.ledger.record_all(self._lives[again], task_id, self._label, tag)
+        return True
+
+    def _is_text(self, properties: BasicProperties, body: bytes) -> bool:
+        """Whether a task is known from its dots alone, and nobody wants to see more of it."""
+        return self._plain and properties.content_type == TEXT and body.isascii()
+
+    def _go_on(self) -> None:
+        """In the loop: begin the next task, unless something is in the way."""
+        if self._task is not None:
+            return
+        if self._gone:
+            self._end()
+        elif self.leaving:
+            self._goodbye()
+        elif not self._paused and self._buffer and self._reason is None:
+            self._begin(self._buffer.popleft())
+
+    def _begin(self, delivery: Delivery) -> None:
+        """Start a task."""
+        tag, task_id, properties, body, again = delivery
+        text = self._is_text(properties, body)
+        with self._moment:
+            if self._crashed or self._paused:
+                self._buffer.appendleft(delivery)
+                return
+            self._begun += 1
+            self._task, self.current = delivery, task_id
+            self.ledger.record(STARTED, task_id, self._label, None, tag)
         if self.ack_when == "before" and self.ack == "manual":
-            self._channel.basic_ack(tag)
-            record(ACKNOWLEDGED, task_id, name)
-        task = result = None
+            self._settle(ACKNOWLEDGED, delivery)
         try:
-            if self._only_dots(content_type, body):
-                cost = body.count(b".")
-            else:
-                task = parse(body, task_id, content_type)
-                self._tell("received", task)
-                cost = task.cost
-            if cost:
-                self._work(cost * self.seconds_per_dot * (0.5 if doomed == "middle" else 1))
-            if doomed == "middle":
-                self.crash()
-            if task is not None and not self._crashed:
-                result = perform(task, self.handlers)
-        except Exception as error:  # the handlers are the learner's
-            record(Kind.FAILED, task_id, name, str(error))
-            self._tell("failed", error)
-            self._give_up(tag, task_id)
+            task = None if text else parse(body, task_id, properties.content_type)
+        except TaskError as error:
+            self._failed(delivery, error)
+            self._later()
+            return
+        if task is not None and self._listener is not None:
+            self._tell(self._listener.received, task, again)
+        seconds = (body.count(b".") if task is None else task.cost) * self.seconds_per_dot
+        if self._doomed("middle"):
+            seconds /= 2
+        if seconds:
+            self._stretch = self._work(seconds, self._speed, lambda: self._worked(delivery, task))
+        else:
+            self._worked(delivery, task)
+
+    def _work(self, seconds: float, speed: float, done: Callable[[], None]) -> Stretch:
+        assert self._loop is not None  # this is called in the loop
+        return Stretch(self._loop, seconds, speed, done)
+
+    def _doomed(self, when: str) -> bool:
+        """Whether it is to crash in this task, at this point of it."""
+        return self._begun == self._plan.task and self._plan.when == when
+
+    def _worked(self, delivery: Delivery, task: Task | None) -> None:
+        """In the loop: the time that the task costs is over; what there is to compute is computed now."""
+        self._stretch = None
+        if self._doomed("middle"):
+            self.crash()
+            return
+        with self._moment:
+            if self._crashed:
+                return
+            if self._paused:
+                self._stretch = self._work(0.0, 0.0, lambda: self._worked(delivery, task))
+                return
+            self._computing = task is not None
+            if task is None:
+                self.ledger.record(FINISHED, delivery.task_id, self._label, None, delivery.tag)
+        if task is None:
+            self._finished(delivery)
+            self._later()
+        elif self.own_thread:
+            loop = self._loop
+
+            def compute() -> None:
+                what = self._perform(delivery, task)
+                if loop is not None:
+                    loop.add_callback_threadsafe(what)
+
+            threading.Thread(target=compute, name=f"{self._label} computes", daemon=True).start()
+        else:
+            self._perform(delivery, task)()
+
+    def _perform(self, delivery: Delivery, task: Task) -> Callable[[], None]:
+        """Have the handler do the task; returns what is to be done in the loop then."""
+        try:
+            result = perform(task, self.handlers)
+        except BaseException as error:  # the handlers are the learner's, and may raise SystemExit
+            return functools.partial(self._performed, Kind.FAILED, delivery, task, error)
+        return functools.partial(self._performed, Kind.FINISHED, delivery, task, result)
+
+    def _performed(self, kind: Kind, delivery: Delivery, task: Task, result: object) -> None:
+        """In the loop: the handler has returned, or raised."""
+        if isinstance(result, BaseException) and kind is Kind.FAILED:
+            self._failed(delivery, result)
         else:
             with self._moment:
+                self._computing = False
                 if self._crashed:
                     return
-                record(FINISHED, task_id, name)
-            if task is not None:
-                self._tell("done", (task, result))
-            if doomed:
-                self.crash()
+                self.ledger.record(FINISHED, delivery.task_id, self._label, None, delivery.tag)
+            if self._listener is not None:
+                self._tell(self._listener.done, task, result)
+            self._finished(delivery)
+        self._later()
+
+    def _finished(self, delivery: Delivery) -> None:
+        """The work is done, and the ledger knows: acknowledge it."""
+        if self._doomed("after"):
+            self.crash()
+            return
+        if self.ack == "manual" and self.ack_when == "after":
+            self._settle(ACKNOWLEDGED, delivery)
+        self._task = self.current = None
+
+    def _failed(self, delivery: Delivery, error: BaseException) -> None:
+        """It cannot be done: say so to the broker."""
+        with self._moment:
+            self._computing = False
+            if self._crashed:
                 return
-            if self.ack == "manual" and self.ack_when == "after" and not self._broken:
-                self._channel.basic_ack(tag)
-                record(ACKNOWLEDGED, task_id, name)
-        self.current = None
+            self.ledger.record(Kind.FAILED, delivery.task_id, self._label, str(error), delivery.tag)
+        silent = self.ack != "manual" or self.ack_when == "before" or self._gone
+        kind = Kind.ACKNOWLEDGED if silent else self._verdict()
+        if self._listener is not None:
+            self._tell(self._listener.failed, delivery.body, error, "" if silent else VERDICTS[kind])
+        if not silent and self._dead_letters is not None:
+            self._dead_letters.publish(delivery)
+        elif not silent:
+            self._settle(kind, delivery)
+        self._task = self.current = None
 
-    def _only_dots(self, content_type: str | None, body: bytes) -> bool:
-        """Whether there is nothing to do but to spend the time: the quick way for the lab's own tasks."""
-        return (
-            content_type == TEXT
-            and self._on_event is None
-            and self.handlers.get("dots") is JUST_DOTS
-            and body.isascii()
-        )
-
-    def _give_up(self, tag: int, task_id: str) -> None:
-        """What is said to the broker of a task that cannot be done."""
-        if self.ack != "manual" or self.ack_when == "before" or self._broken:
-            return
+    def _verdict(self) -> Kind:
+        """What becomes of a task that cannot be done."""
         if self.on_error == "acknowledge":
-            self._channel.basic_ack(tag)
-            kind = Kind.ACKNOWLEDGED
-        else:
-            self._channel.basic_reject(tag, requeue=self.on_error == "requeue")
-            kind = Kind.DEAD_LETTERED if self.dead_letters else Kind.REJECTED
-            kind = Kind.REQUEUED if self.on_error == "requeue" else kind
-        self.ledger.record(kind, task_id, self.name)
+            return Kind.ACKNOWLEDGED
+        if self.on_error == "requeue":
+            return Kind.REQUEUED
+        dead_letters = self.dead_letters or self.on_error == "dead-letter"
+        return Kind.DEAD_LETTERED if dead_letters else Kind.REJECTED
 
-    def _work(self, seconds: float) -> None:
-        """Spend the seconds (at speed 1), while the connection is served: heartbeats and deliveries."""
-        before = time.perf_counter()
-        while seconds > 0 and not self._crashed:
-            speed, paused = self._speed, self._paused
-            self.state = "paused" if paused else "working"
-            self._serve(IDLE_LIMIT if paused else seconds / speed)
-            now = time.perf_counter()
-            if not paused:
-                seconds -= (now - before) * speed
-            before = now
+    def _parked(self, delivery: Delivery, good: bool) -> None:
+        """The dead-letter queue has it; or it goes back, if there is none."""
+        if not good:
+            self._settle(REQUEUED, delivery)
+        elif self._channel is not None and self._reason is None:
+            self._channel.basic_ack(delivery.tag)
+            self.ledger.record(Kind.DEAD_LETTERED, delivery.task_id, self._label, None, delivery.tag)
 
-    def _serve(self, seconds: float) -> None:
-        """Wait up to so many seconds; a lost connection is noted, the work goes on."""
-        if self._broken:
-            self._wake.clear()
-            self._wake.wait(seconds)
-            return
+    def _later(self) -> None:
+        """Go on when the connection has been served."""
+        self._soon(self._go_on)
+
+    def _tell(self, method: Callable[..., None], *about: object) -> None:
         try:
-            self._connection.process_data_events(seconds)
-        except (AMQPError, OSError) as error:
-            self._broken = error
-
-    def _tell(self, what: str, about: object) -> None:
-        if self._on_event is not None:
-            self._on_event(what, about)
-
-    # --- leaving -----------------------------------------------------------------------------
-
-    def _disconnected(self, error: Exception) -> None:
-        self._close()
-        if self._attached:
-            self.ledger.record(Kind.DISCONNECTED, worker=self.name, note=type(error).__name__)
-            self._attached = False
-        self._buffer.clear()
-        self.current = None
-        self.error = error if isinstance(error, LabError) else explain(error, self._parameters)
-        if not self.leaving and self.reconnect:
-            self.state = "reconnecting"
-            self._tell("reconnecting", self.error)
-
-    def _leave(self) -> None:
-        self._close()
-        self.current = None
-        if not self._crashed:
-            self.ledger.record(Kind.STOPPED, worker=self.name)
-            self.state = "stopped"
-
-    def _close(self) -> None:
-        connection, self._connection, self._channel = self._connection, None, None
-        if connection is not None and connection.is_open:
-            # Whatever is still on its way to this worker has to be read before the broker's goodbye.
-            limit = threading.Timer(CLOSE_LIMIT, self.cut)
-            limit.daemon = True
-            limit.start()
-            with contextlib.suppress(AMQPError, OSError):
-                connection.close()
-            limit.cancel()
-        self._socket = None
+            method(*about)
+        except BaseException as error:  # the listener is the learner's
+            self.error = LabError(f"{self._label}'s listener failed: {type(error).__name__}: {error}.")
+            self.error.__cause__ = error

@@ -61,6 +61,8 @@ def _status(broker: Broker) -> int:
     if not broker.running():
         say(f"RabbitMQ ({broker.kind}) is down. `python3 -m labkit broker start` starts it.")
         return DOWN
+    from tabulate import tabulate
+
     status = broker.status()
     rows = {
         "kind": status.kind,
@@ -72,6 +74,9 @@ def _status(broker: Broker) -> int:
         if status.uptime is None
         else f"{timedelta(seconds=int(status.uptime))} (h:mm:ss)",
     }
-    for name, value in rows.items():
-        say(f"{name + ':':<12} {value}")
+    say(
+        tabulate(
+            [(f"{name}:", value) for name, value in rows.items()], tablefmt="plain", disable_numparse=True
+        )
+    )
     return 0

@@ -8,14 +8,12 @@ ack=automatic, queue_type=quorum, publish_first=yes, priorities=10/0, confirms=n
 from __future__ import annotations
 
 import argparse
-import inspect
 from pathlib import Path
 
 from labkit.commands import arguments
 from labkit.errors import UsageError
 from labkit.setup import bootstrap
 
-COUNT = 20  # tasks
 SECONDS_PER_DOT = 0.1  # seconds
 RUN_LIMIT = 300  # seconds for one run
 
@@ -63,11 +61,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Compare, print the table, and save it if wanted."""
     bootstrap.enter(args.argv)
-    from labkit.compare.strategy import Strategy
+    from labkit import tasks
+    from labkit.compare import Strategy, save
     from labkit.lab import Lab
 
     strategies = [Strategy.parse(text) for text in args.strategy or ("default", "prefetch=1")]
-    workload, workers = _workload(args.workload), _workers(args.workers)
+    workload, workers = tasks.from_text(args.workload), _workers(args.workers)
     if args.save is not None:
         _make(args.save)  # before a long run, not after it
     broker = arguments.find_broker(install=False)
@@ -82,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
         )
     bootstrap.say(str(comparison))
     if args.save is not None:
-        for path in comparison.save(args.save):
+        for path in save(comparison, args.save):
             bootstrap.say(f"  {path}")
     return 0
 
@@ -94,36 +93,6 @@ def _workers(text: str) -> int | list[float]:
         raise UsageError(
             f"--workers is {text!r}.", do="Give a number, or the speeds of the workers: 1,1,2."
         ) from error
-
-
-def _workload(text: str) -> list:
-    from labkit.tasks import WORKLOADS
-
-    name, _, rest = text.partition(":")
-    make = WORKLOADS.get(name.strip())
-    if make is None:
-        raise UsageError(f"There is no workload {name!r}.", do=f"Use one of {', '.join(WORKLOADS)}.")
-    known = inspect.signature(make).parameters
-    settings = {"count": COUNT, **_DEFAULTS.get(make.__name__, {})}
-    for part in rest.split(",") if rest.strip() else ():
-        key, equals, value = (piece.strip() for piece in part.partition("="))
-        if not equals or key not in known:
-            raise UsageError(
-                f"The workload {name} has no setting {part.strip()!r}.",
-                do=f"Write name=number, with one of {', '.join(known)}.",
-            )
-        settings[key] = _number(key, value)
-    return make(**settings)
-
-
-_DEFAULTS = {"random": {"seed": 1}, "bursts": {"size": 5, "pause": 1.0}, "steady": {"every": 0.1}}
-
-
-def _number(key: str, text: str) -> int | float:
-    try:
-        return float(text) if "." in text else int(text)
-    except ValueError as error:
-        raise UsageError(f"{key} is {text!r}.", do=f"Give a number, for example {key}=5.") from error
 
 
 def _make(directory: Path) -> None:

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from labkit.errors import LabError
 from labkit.setup import bootstrap
 from labkit.setup.machine import say
+from labkit.setup.ports import port_free
+from labkit.setup.programs import find_rabbitmq
 
 ENGINE_TIMEOUT = 15  # seconds that Docker may take to answer
 KERNEL_ATTEMPTS = 3  # another program may take one of its ports between the choice and the start
@@ -27,6 +29,14 @@ class Finding:
     found: str
     do: str = ""
     failed: bool = False
+    asked: bool = True  # False: something else stands in the way
+
+    @property
+    def mark(self) -> str:
+        """How its line begins."""
+        if self.failed:
+            return "FAIL"
+        return "note" if self.do else " ok " if self.asked else " -- "
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -51,10 +61,7 @@ def run(args: argparse.Namespace) -> int:
             findings = [Finding(f"the check itself failed: {type(error).__name__}: {error}", failed=True)]
         for finding in findings:
             failures += finding.failed
-            mark = "FAIL" if finding.failed else "note" if finding.do else " ok "
-            if finding.found.startswith("not asked"):
-                mark = " -- "
-            say(f"[{mark}] {name + ':':<16} {finding.found}")
+            say(f"[{finding.mark}] {name + ':':<16} {finding.found}")
             if finding.do:
                 say(f"{'':<7}→ {finding.do}")
     say(f"\n{'Everything the lab needs is there.' if not failures else f'{failures} to mend.'}")
@@ -83,34 +90,30 @@ def _packages() -> Iterator[Finding]:
         yield Finding("everything in requirements.txt is installed, in these versions")
 
 
-def engine() -> Finding:
-    """Return what Docker answers; it is a note only, for a private node serves as well."""
+def engine() -> tuple[bool, Finding]:
+    """Return whether Docker answers, and what; that it does not is a note only: a private node serves as well."""
     if shutil.which("docker") is None:
-        return Finding("not installed; the lab does not need it where RabbitMQ is installed")
+        return False, Finding("not installed; the lab does not need it where RabbitMQ is installed")
     try:
         command = ["docker", "info", "--format", "{{.ServerVersion}}"]
         answer = subprocess.run(command, capture_output=True, text=True, timeout=ENGINE_TIMEOUT)
     except (OSError, subprocess.TimeoutExpired) as error:
-        return Finding(
-            f"the engine does not answer ({error})", "Restart Docker if you want the lab to use it."
-        )
+        do = "Restart Docker if you want the lab to use it."
+        return False, Finding(f"the engine does not answer ({error})", do)
     if answer.returncode == 0 and answer.stdout.strip():
-        return Finding(f"engine {answer.stdout.strip()}")
-    if "permission denied" in answer.stderr.lower():
-        return Finding(
-            "this user may not use the engine",
-            "Add yourself to the group docker and log in again, if you want the lab to use it.",
-        )
-    return Finding("installed, but its engine does not run", "Start Docker if you want the lab to use it.")
+        return True, Finding(f"engine {answer.stdout.strip()}")
+    if "permission denied" in answer.stderr.lower():  # Docker has no other way to say so
+        do = "Add yourself to the group docker and log in again, if you want the lab to use it."
+        return False, Finding("this user may not use the engine", do)
+    do = "Start Docker if you want the lab to use it."
+    return False, Finding("installed, but its engine does not run", do)
 
 
 def _docker() -> Iterator[Finding]:
-    yield engine()
+    yield engine()[1]
 
 
 def _rabbitmq() -> Iterator[Finding]:
-    from labkit.brokers.programs import find_rabbitmq
-
     if os.environ.get("LABKIT_AMQP_URL"):
         yield Finding("the broker of LABKIT_AMQP_URL is used")
         return
@@ -118,7 +121,7 @@ def _rabbitmq() -> Iterator[Finding]:
         found = find_rabbitmq()
         yield Finding(f"{found.version_text} ({found.sbin})")
     except LabError as error:
-        if not engine().found.startswith("engine"):
+        if not engine()[0]:
             raise
         yield Finding(f"{error.what} Docker serves instead.")
 
@@ -126,7 +129,7 @@ def _rabbitmq() -> Iterator[Finding]:
 def _broker() -> Iterator[Finding]:
     broker = _found()
     if broker is None:
-        yield Finding("not asked: the packages or RabbitMQ are missing")
+        yield Finding("not asked: the packages or RabbitMQ are missing", asked=False)
     elif not broker.running():
         down = f"the {broker.kind} broker at {broker.address()} is down"
         if broker.can_restart:
@@ -142,7 +145,7 @@ def _broker() -> Iterator[Finding]:
 def _management() -> Iterator[Finding]:
     broker = _found()
     if broker is None or not broker.running():
-        yield Finding("not asked: the broker does not run")
+        yield Finding("not asked: the broker does not run", asked=False)
         return
     from labkit import management
 
@@ -157,7 +160,6 @@ def _management() -> Iterator[Finding]:
 
 
 def _ports() -> Iterator[Finding]:
-    from labkit.brokers.state import port_free
     from labkit.commands.start_command import FIRST_PORT
 
     broker = _found()
@@ -173,7 +175,7 @@ def _ports() -> Iterator[Finding]:
 
 def _kernel() -> Iterator[Finding]:
     if bootstrap.missing([bootstrap.REQUIREMENTS]):
-        yield Finding("not asked: the packages are missing")
+        yield Finding("not asked: the packages are missing", asked=False)
         return
     from jupyter_client.manager import start_new_kernel
 

@@ -12,18 +12,17 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 from labkit.commands import arguments
 from labkit.errors import PortTakenError, SetupError
 from labkit.setup import bootstrap
 from labkit.setup.machine import say
+from labkit.setup.ports import port_free
 
 FIRST_PAGE = "lab/tree/notebooks/00_start_here.ipynb"
 FIRST_PORT = 8888
 PORTS_TRIED = 100  # how many ports after that are tried when it is taken
 READY_TIMEOUT = 90  # seconds that JupyterLab may take to answer
-END_TIMEOUT = 15  # seconds that JupyterLab may take to end its kernels and itself
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -49,6 +48,9 @@ def serve(args: argparse.Namespace, name: str, page: str, options: Sequence[str]
     ``options`` are more of the server's.
     """
     bootstrap.enter(args.argv)
+    from labkit.commands import servers
+
+    servers.end_orphans()
     if args.port:
         _require_free(args.port)
     broker = arguments.find_broker(yes=args.yes)
@@ -70,7 +72,7 @@ def serve(args: argparse.Namespace, name: str, page: str, options: Sequence[str]
                 + (" and RabbitMQ." if ours else "; RabbitMQ ran before and runs on.")
             )
             jupyter.wait()
-            raise SetupError("JupyterLab ended by itself.", do=f"What it said is in {_log()}.")
+            raise SetupError("JupyterLab ended by itself.", do=f"What it said is in {servers.log()}.")
         except KeyboardInterrupt:
             _say_on("\nEnding JupyterLab and what it started…")
     return 0
@@ -83,12 +85,12 @@ def _say_on(text: str) -> None:
 
 
 def _require_free(port: int) -> None:
-    from labkit.brokers.state import port_free
+    from labkit.commands import servers
 
     if not port_free(port):
-        raise PortTakenError(
-            f"Port {port} is taken by another program.", do="Choose another one with --port."
-        )
+        ours = any(port in server.ports for server in servers.running())
+        who = "this lab's own JupyterLab, which another terminal started" if ours else "another program"
+        raise PortTakenError(f"Port {port} is taken by {who}.", do="Choose another one with --port.")
 
 
 @contextlib.contextmanager
@@ -96,7 +98,9 @@ def jupyterlab(
     port: int | None, browser: bool, page: str = FIRST_PAGE, options: Sequence[str] = ()
 ) -> Iterator[subprocess.Popen]:
     """Run JupyterLab on loopback, in a state of its own, and end it with its kernels afterwards."""
-    home = bootstrap.STATE / "jupyter"
+    from labkit.commands import servers
+
+    home = servers.HOME
     home.mkdir(parents=True, exist_ok=True)
     quiet = home / "settings" / "@jupyterlab" / "apputils-extension" / "notification.jupyterlab-settings"
     if not quiet.exists():  # the browser asks about news unless the answer is known
@@ -107,7 +111,8 @@ def jupyterlab(
         **{name: value for name, value in os.environ.items() if name != "JUPYTER_PATH"},
         "JUPYTER_CONFIG_DIR": str(home / "config"),
         "JUPYTER_DATA_DIR": str(home / "data"),
-        "JUPYTER_RUNTIME_DIR": str(_runtime()),
+        "JUPYTER_RUNTIME_DIR": str(servers.RUNTIME),
+        servers.LAUNCHER: servers.launcher(),
         "JUPYTERLAB_SETTINGS_DIR": str(home / "settings"),
         "JUPYTERLAB_WORKSPACES_DIR": str(home / "workspaces"),
         "JUPYTER_TOKEN": secrets.token_hex(24),
@@ -117,14 +122,14 @@ def jupyterlab(
         *(sys.executable, "-m", "jupyterlab", f"--LabApp.default_url=/{page}"),
         *("--ip=127.0.0.1", f"--port={port or FIRST_PORT}"),
         f"--ServerApp.port_retries={0 if port else PORTS_TRIED}",
-        f"--ServerApp.root_dir={bootstrap.ROOT}",
+        servers.OPTION,
         *("--LabApp.news_url=None", "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"),
         *options,
         *([] if browser else ["--no-browser"]),
         *(["--allow-root"] if os.name == "posix" and os.geteuid() == 0 else []),
     ]
     # A session of its own: Ctrl-C in the terminal comes to us alone, and we end the rest in order.
-    with _log().open("w") as log:
+    with servers.new_log().open("w") as log:
         server = subprocess.Popen(
             command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
         )
@@ -133,18 +138,10 @@ def jupyterlab(
     finally:
         server.terminate()
         try:
-            server.wait(END_TIMEOUT)
+            server.wait(servers.END_TIMEOUT)
         except subprocess.TimeoutExpired:
             server.kill()
             server.wait()
-
-
-def _runtime() -> Path:
-    return bootstrap.STATE / "jupyter" / "runtime"
-
-
-def _log() -> Path:
-    return bootstrap.STATE / "jupyter.log"
 
 
 def _deaf() -> None:
@@ -157,17 +154,19 @@ def wait_until_ready(jupyter: subprocess.Popen, page: str = FIRST_PAGE) -> str:
     """Return the address of the page, with its token, as soon as JupyterLab answers there."""
     import urllib.request  # slow to import, and --help imports this module
 
+    from labkit.commands import servers
+
     straight = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # loopback never goes by a proxy
     deadline = time.monotonic() + READY_TIMEOUT
     while time.monotonic() < deadline and jupyter.poll() is None:
         try:
-            server = json.loads((_runtime() / f"jpserver-{jupyter.pid}.json").read_text())
+            server = json.loads((servers.RUNTIME / f"jpserver-{jupyter.pid}.json").read_text())
             with straight.open(f"{server['url']}api", timeout=5):
                 return f"{server['url']}{page}?token={server['token']}"
         except (OSError, ValueError):
             time.sleep(0.1)
-    said = [line for line in _log().read_text(errors="replace").splitlines() if line.strip()]
+    said = [line for line in servers.log().read_text(errors="replace").splitlines() if line.strip()]
     raise SetupError(
         f"JupyterLab did not come up: {said[-1] if said else 'it said nothing'}",
-        do=f"All it said is in {_log()}.",
+        do=f"All it said is in {servers.log()}.",
     )

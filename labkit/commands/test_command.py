@@ -78,9 +78,7 @@ def run(args: argparse.Namespace) -> int:
     for name in args.brokers:
         over = bool(results) and results[-1].why == "interrupted"
         results.append(Result(name, why="not run") if over else _on(name, args.pytest))
-    say(f"\n{'broker':<8} {'RabbitMQ':<10} {'passed':>6} {'failed':>6} {'skipped':>7} {'minutes':>7}")
-    for result in results:
-        say(str(result))
+    say(f"\n{table(results)}")
     return 0 if all(result.good for result in results) else 1
 
 
@@ -145,11 +143,19 @@ class Result:
         """Whether tests ran and none failed."""
         return self.passed > 0 and not self.failed and not self.why
 
-    def __str__(self) -> str:
-        figures = ""
-        if self.passed or self.failed or self.skipped:
-            figures = f"{self.passed:>6} {self.failed:>6} {self.skipped:>7} {self.seconds / 60:>7.1f}  "
-        return f"{self.broker:<8} {self.version or '?':<10} {figures}{self.why}".rstrip()
+
+def table(results: list[Result]) -> str:
+    """What came of the tests, a row for each broker."""
+    from tabulate import tabulate
+
+    rows = []
+    for result in results:
+        counts = [result.passed, result.failed, result.skipped, f"{result.seconds / 60:.1f}"]
+        shown = counts if any(counts[:3]) else [""] * 4
+        rows.append([result.broker, result.version or "?", *shown, result.why])
+    head = ["broker", "RabbitMQ", "passed", "failed", "skipped", "minutes", ""]
+    align = ["left", "left", *["right"] * 4, "left"]
+    return tabulate(rows, head, tablefmt="plain", disable_numparse=True, colalign=align)
 
 
 def _on(name: str, arguments: list[str]) -> Result:

@@ -4,31 +4,27 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 import time
 from typing import TYPE_CHECKING
 
 from labkit.commands import arguments
-from labkit.commands.send_command import QUEUE
 from labkit.setup import bootstrap
 from labkit.setup.machine import say
 
 if TYPE_CHECKING:
     from labkit.clients.worker import Worker
 
+ON_ERROR = ("reject", "requeue", "acknowledge", "dead-letter")
 LOOK = 0.05  # seconds between looks whether the worker still lives
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of ``labkit worker``."""
-    name = f"worker-{os.getpid()}"
-    parser.add_argument(
-        "--queue", type=arguments.name, default=QUEUE, metavar="Q", help=f"a durable queue (default: {QUEUE})"
-    )
+    arguments.add_queue(parser)
     parser.add_argument(
         "--name",
         type=arguments.name,
-        default=name,
+        default=f"worker-{os.getpid()}",
         metavar="N",
         help="its name on the management page and in the charts",
     )
@@ -55,6 +51,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="X",
         help="2 works twice as fast (default: 1)",
     )
+    parser.add_argument(
+        "--on-error",
+        choices=ON_ERROR,
+        default="reject",
+        help="what becomes of a message that cannot be done; dead-letter moves it to Q.dead-letters (default: reject)",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -62,18 +64,30 @@ def run(args: argparse.Namespace) -> int:
     bootstrap.enter(args.argv)
     from pika.exceptions import AMQPError
 
+    from labkit import checks
     from labkit.brokers import connect
     from labkit.brokers.connection import explain
     from labkit.clients.worker import Worker
+    from labkit.commands import queues
+    from labkit.commands.worker_lines import Lines
 
-    parameters = arguments.find_broker(install=False).parameters(args.name)
-    connection = connect(
-        parameters
-    )  # a broker that is down is an error here; later on the worker waits for it
+    broker = arguments.find_broker(install=False, url=args.url)
+    parameters = broker.parameters(args.name)
+    dead_letter_queue = None
     try:
-        connection.channel().queue_declare(args.queue, durable=True)
-        connection.close()
-    except (AMQPError, OSError) as error:
+        with connect(
+            parameters
+        ) as connection:  # a broker that is down is an error here; later it is waited for
+            declared = queues.take(connection, args.queue, args.queue_type)
+            if args.queue_type and not declared:
+                queues.say_type(broker, args.queue, args.queue_type)
+            if args.on_error == "dead-letter":
+                dead_letter_queue = checks.text(
+                    "The name of the dead-letter queue", f"{args.queue}.dead-letters"
+                )
+                there = None if declared else queues.queue_type(broker, args.queue)
+                queues.take(connection, dead_letter_queue, there or args.queue_type)
+    except AMQPError as error:
         raise explain(error, parameters) from error
     worker = Worker(
         parameters,
@@ -83,7 +97,9 @@ def run(args: argparse.Namespace) -> int:
         prefetch=args.prefetch,
         speed=args.speed,
         seconds_per_dot=args.seconds_per_dot,
-        on_event=_tell,
+        on_error=args.on_error,
+        dead_letter_queue=dead_letter_queue,
+        listener=Lines(broker, args.queue, auto_ack=args.auto_ack, dead_letter_queue=dead_letter_queue),
     )
     try:
         say(f" [*] {args.name} waits for messages on {args.queue}. To leave press Ctrl-C")
@@ -114,29 +130,3 @@ def _leave(worker: Worker) -> int:
         say(" [*] Given back what was not done")
     say(" [*] Left")
     return 0
-
-
-def _tell(what: str, about: object) -> None:
-    """Print what the worker does; ``about`` is a task, a task and its result, or an error."""
-    if what == "received":
-        line = f" [x] Received {_text(about)}"
-    elif what == "done":
-        task, result = about
-        line = f" [x] Done {_text(task)}" + ("" if result is None else f" = {_short(result)}")
-    elif what == "failed":
-        line = f" [!] Failed: {about}"
-    else:
-        line = f" [!] {getattr(about, 'what', about)} Trying again…"
-    try:
-        say(line)
-    except (BrokenPipeError, ValueError):  # nobody reads on; the work goes on
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123
-
-
-def _text(task: object) -> str:
-    return repr(task.body.decode("utf-8", "replace"))
-
-
-def _short(result: object, limit: int = 200) -> str:
-    text = str(result)
-    return text if len(text) <= limit else f"{text[: limit - 1]}…"

@@ -8,12 +8,14 @@ is a time below which no schedule at all can finish. A real run can be held agai
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
-from labkit.errors import UsageError
+from labkit import checks
 from labkit.tasks import Task
+
+Choice = Callable[[int, list[float]], int]  # (a task's place, when each worker will be free) -> which worker
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ class Schedule:
 
 def jain(values: Sequence[float]) -> float:
     """Jain's fairness index of the values: from 1/n (one has everything) to 1 (all have the same)."""
-    largest = max(values)
+    largest = max(_values(values))
     if largest == 0:
         return 1.0
     parts = [value / largest for value in values]  # so that tiny and huge values square safely
@@ -58,8 +60,17 @@ def jain(values: Sequence[float]) -> float:
 
 def max_over_mean(values: Sequence[float]) -> float:
     """The largest value divided by the mean of all: from 1 (all the same) to n (one has everything)."""
-    total = math.fsum(values)
+    total = math.fsum(_values(values))
     return max(values) * len(values) / total if total else 1.0
+
+
+def _values(values: object) -> Sequence[float]:
+    """At least one number, none of them below 0; UsageError otherwise."""
+    if not isinstance(values, Sequence) or not values:
+        raise checks.refused("values", values, "Give a list of numbers, for example [3, 1].")
+    for value in values:
+        checks.number("A value", value)
+    return values
 
 
 def round_robin(
@@ -105,7 +116,7 @@ def lower_bound(
     return max(bounds)
 
 
-def _play(durations: list[float], releases: list[float], speeds: list[float], choose) -> Schedule:
+def _play(durations: list[float], releases: list[float], speeds: list[float], choose: Choice) -> Schedule:
     """Runs through the tasks; ``choose(index, free)`` names the worker, given when each will be free."""
     free = [0.0] * len(speeds)
     busy = [0.0] * len(speeds)
@@ -123,22 +134,13 @@ def _understand(
     workload: Iterable[Task | float], workers: int | Sequence[float], seconds_per_dot: float
 ) -> tuple[list[float], list[float], list[float]]:
     """Durations at speed 1 and release times in seconds, and the speeds."""
-    if isinstance(workers, int):
-        workers = [1.0] * workers
-    speeds = [_positive("the speed of a worker", speed) for speed in workers]
-    if not speeds:
-        raise UsageError("There must be at least one worker.")
-    seconds_per_dot = _positive("seconds_per_dot", seconds_per_dot)
+    speeds = checks.workers(workers)
+    checks.number("seconds_per_dot", seconds_per_dot, above=0, unit="seconds")
+    if not isinstance(workload, Iterable):
+        raise checks.refused("workload", workload, "Give a list of tasks, or of costs in dots.")
     items = list(workload)
-    costs = [item.cost if isinstance(item, Task) else item for item in items]
-    for cost in costs:
-        if isinstance(cost, bool) or not isinstance(cost, int | float) or not 0 <= cost < math.inf:
-            raise UsageError(f"A cost must be a number of dots, not {cost!r}.")
+    costs = [
+        item.cost if isinstance(item, Task) else checks.number("A cost", item, unit="dots") for item in items
+    ]
     releases = list(accumulate(item.delay if isinstance(item, Task) else 0.0 for item in items))
     return [cost * seconds_per_dot for cost in costs], releases, speeds
-
-
-def _positive(name: str, value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
-        raise UsageError(f"{name} must be a number above 0, not {value!r}.")
-    return float(value)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 
 from labkit import checks
-from labkit.clients.worker import ACKS
+from labkit.clients.consumer import ACKS
 from labkit.errors import UsageError
 
 TYPES = ("classic", "quorum")
@@ -22,7 +22,7 @@ class Strategy:
     ``publish_first``  whether all tasks wait in the queue before the first worker subscribes
     ``priorities``     consumer priorities (``x-priority``), one a worker; workers beyond them have 0
     ``confirms``       whether the producer waits for the broker's confirm of each message
-    ``name``           for tables and charts; made of the settings if it is left away
+    ``name``           for tables and charts; made of the settings if it is omitted
 
     UsageError for a setting that makes no sense.
     https://www.rabbitmq.com/docs/consumer-prefetch
@@ -41,14 +41,11 @@ class Strategy:
         checks.one_of("ack", self.ack, ACKS)
         checks.one_of("queue_type", self.queue_type, TYPES)
         for name in ("publish_first", "confirms"):
-            if not isinstance(getattr(self, name), bool):
-                raise UsageError(f"{name} is {getattr(self, name)!r}.", do="Use True or False.")
+            checks.boolean(name, getattr(self, name))
         if not isinstance(self.priorities, tuple | list) or not all(
             isinstance(one, int) and not isinstance(one, bool) for one in self.priorities
         ):
-            raise UsageError(
-                f"priorities is {self.priorities!r}.", do="Use whole numbers, for example (10, 0)."
-            )
+            raise checks.refused("priorities", self.priorities, "Use whole numbers, for example (10, 0).")
         object.__setattr__(self, "priorities", tuple(self.priorities))  # a list was given, perhaps
 
     @property

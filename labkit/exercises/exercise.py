@@ -16,15 +16,19 @@ import traceback
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
+from typing import Any
+
+from pika.adapters.blocking_connection import BlockingChannel
 
 from labkit.errors import LabError
 from labkit.lesson import card, lines
 from labkit.notebook import show
+from labkit.words import brief
 
 ANSWER_TIMEOUT = 5.0  # seconds that a learner's function may take
 
 
-class Outcome(Enum):
+class Mark(Enum):
     RIGHT = "right"
     WRONG = "wrong"
     NOT_ATTEMPTED = "not attempted"
@@ -39,10 +43,10 @@ class NotAttempted(Exception):
 
 
 @dataclass(frozen=True)
-class Result:
+class Graded:
     """What became of an answer; it was shown already."""
 
-    outcome: Outcome
+    mark: Mark
     message: str
 
     def _ipython_display_(self) -> None:
@@ -58,7 +62,7 @@ class Exercise:
     def __init__(
         self,
         title: str,
-        checker: Callable[[object], str | None],
+        checker: Callable[[Any], str | None],
         *,
         hints: Iterable[str],
         solution: str,
@@ -70,7 +74,7 @@ class Exercise:
         self.solution_code = solution
         self.why = why
 
-    def check(self, answer: object = None) -> Result:
+    def check(self, answer: object = None) -> Graded:
         """Say whether the answer is right, wrong (and why) or not attempted.
 
         Errors of the lab itself, such as BrokerDownError, pass through.
@@ -79,22 +83,22 @@ class Exercise:
             if _is_stub(answer):
                 raise NotAttempted
             message = self._checker(answer) or ""
-            result = Result(Outcome.RIGHT, message)
+            result = Graded(Mark.RIGHT, message)
         except NotAttempted:
             said = "Fill in your answer and run the cell again; .hint(1) helps."
-            result = Result(Outcome.NOT_ATTEMPTED, said)
+            result = Graded(Mark.NOT_ATTEMPTED, said)
         except Wrong as wrong:
-            result = Result(Outcome.WRONG, str(wrong))
+            result = Graded(Mark.WRONG, str(wrong))
         except LabError:
             raise
         except Exception as error:  # an answer of a shape that the check did not think of
-            said = f"The check can make nothing of {_brief(answer)} ({type(error).__name__}: {error})."
-            result = Result(Outcome.WRONG, said)
+            said = f"The check can make nothing of {brief(answer)} ({type(error).__name__}: {error})."
+            result = Graded(Mark.WRONG, said)
         look, word = {
-            Outcome.RIGHT: ("right", "✔ Right"),
-            Outcome.WRONG: ("wrong", "✘ Not yet"),
-            Outcome.NOT_ATTEMPTED: ("neutral", "○ Not attempted"),
-        }[result.outcome]
+            Mark.RIGHT: ("right", "✔ Right"),
+            Mark.WRONG: ("wrong", "✘ Not yet"),
+            Mark.NOT_ATTEMPTED: ("neutral", "○ Not attempted"),
+        }[result.mark]
         text = f"{word} – {self.title}"
         show(f"{text}\n{result.message}", card(look, html.escape(text), lines(result.message)))
         return result
@@ -126,12 +130,7 @@ def _folded(look: str, title: str, inside: str) -> str:
     return card(look, "", f"<details>{summary}<div style='margin-top:.4em'>{inside}</div></details>")
 
 
-def _brief(value: object, limit: int = 80) -> str:  # limit in characters
-    text = repr(value)
-    return text if len(text) <= limit else f"{text[:limit]}…"
-
-
-def _is_stub(answer: object) -> bool:
+def _is_stub(answer: Any) -> bool:
     """Whether nothing was filled in: ``...``, None, a list of nothing else, a function without a body."""
     if answer is None or answer is ... or answer == "":
         return True
@@ -166,16 +165,18 @@ def attempt(function: Callable, *arguments: object, timeout: float = ANSWER_TIME
     when it returns ``...``.
     """
     if not callable(function):
-        raise Wrong(f"The answer should be a function, and this is {_brief(function)}. Leave the () away.")
-    result: dict[str, object] = {}
+        raise Wrong(f"The answer should be a function, and this is {brief(function)}. Leave the () out.")
+    value: Any = None
+    error: BaseException | None = None
 
     def call() -> None:
+        nonlocal value, error
         try:
-            result["value"] = function(*arguments)
+            value = function(*arguments)
         except _TooLong:
             pass
-        except BaseException as error:
-            result["error"] = error
+        except BaseException as raised:
+            error = raised
 
     thread = threading.Thread(target=call, name="learner's function", daemon=True)
     thread.start()
@@ -184,20 +185,27 @@ def attempt(function: Callable, *arguments: object, timeout: float = ANSWER_TIME
     if thread.is_alive():
         _interrupt(thread)
         raise Wrong(f"{name}(…) had not returned after {timeout:g} seconds. Does it wait or loop for ever?")
-    if "error" in result:
-        error = result["error"]
-        if isinstance(error, Wrong | NotAttempted):
-            raise error
+    if isinstance(error, Wrong | NotAttempted):
+        raise error
+    if error is not None:
         raise Wrong(f"{name}(…) raised {type(error).__name__}: {error}{_where(function, error)}") from error
-    if result.get("value") is ...:
+    if value is ...:
         raise NotAttempted
-    return result.get("value")
+    return value
+
+
+def own_queue(channel: BlockingChannel) -> str:
+    """The name of a fresh classic queue that goes with the channel's connection."""
+    declared = channel.queue_declare("", exclusive=True, arguments={"x-queue-type": "classic"})
+    return declared.method.queue
 
 
 def _interrupt(thread: threading.Thread, tries: int = 3) -> None:
     """End a thread that runs Python code for ever; one that sleeps for ever is left behind, harmless."""
     for _ in range(tries):
-        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(_TooLong))
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(
+            ctypes.c_ulong(thread.ident or 0), ctypes.py_object(_TooLong)
+        )
         thread.join(0.2)
         if not thread.is_alive():
             return
@@ -208,6 +216,6 @@ def _where(function: Callable, error: BaseException) -> str:
     filename = getattr(getattr(function, "__code__", None), "co_filename", None)
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         if frame.filename == filename:
-            line = (frame.line or linecache.getline(filename, frame.lineno)).strip()
+            line = (frame.line or linecache.getline(frame.filename, frame.lineno or 0)).strip()
             return f"\nin its line: {line}" if line else ""
     return ""

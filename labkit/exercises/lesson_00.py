@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Any
 
-from labkit.exercises.exercise import Exercise, Wrong, attempt
+import pika
 
-_JOBS = (
+from labkit import brokers
+from labkit.exercises.exercise import Exercise, Wrong, attempt, own_queue
+
+_JOBS: tuple[dict[str, Any], ...] = (
     {"job_id": "1", "operation": "send-email", "payload": {"user_id": 7}},
     {"text": "Grüße …", "list": [1, 2.5, None, True]},
     {},
@@ -16,25 +20,19 @@ _JOBS = (
 
 
 def _check_there_and_back(there_and_back: Callable) -> str:
-    import pika
-
-    from labkit import brokers
-
     connection = brokers.connect(brokers.find().parameters("exercise there_and_back"))
     try:
         channel = connection.channel()
-        queue = channel.queue_declare(
-            queue="", exclusive=True
-        ).method.queue  # gone when the connection closes
+        queue = own_queue(channel)
         sent: list[bytes] = []
         publish = channel.basic_publish
 
-        def listening(*arguments: object, **named: object) -> None:
+        def listening(*arguments: Any, **named: Any) -> None:
             body = named.get("body", arguments[2] if len(arguments) > 2 else b"")
             sent.append(body.encode() if isinstance(body, str) else body)
             publish(*arguments, **named)
 
-        channel.basic_publish = listening
+        channel.basic_publish = listening  # type: ignore[method-assign]
         for job in _JOBS:
             sent.clear()
             _judge(job, attempt(there_and_back, channel, queue, dict(job)), sent)

@@ -6,7 +6,10 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 
-from labkit.exercises.exercise import Exercise, Wrong, attempt
+import pika
+
+from labkit import brokers
+from labkit.exercises.exercise import Exercise, Wrong, attempt, own_queue
 
 RECEIVE_TIMEOUT = 5.0  # seconds that messages may take to arrive; they take some milliseconds
 
@@ -89,17 +92,11 @@ joined = Exercise(
 
 
 def _check_share(share: Callable) -> str:
-    import pika
-
-    from labkit import brokers
-
     connection = brokers.connect(brokers.find().parameters("exercise share"))
     try:
         channel = connection.channel()
-        channel.start_consuming = _no_start_consuming
-        queue = channel.queue_declare(
-            queue="", exclusive=True
-        ).method.queue  # gone when the connection closes
+        channel.start_consuming = _no_start_consuming  # type: ignore[method-assign]
+        queue = own_queue(channel)
         messages = [f"task {number}".encode() for number in range(1, 13)]
         got: dict[str, list[bytes]] = {"first": [], "second": []}
 
@@ -118,7 +115,7 @@ def _check_share(share: Callable) -> str:
 
 
 def _no_start_consuming() -> None:
-    raise Wrong("Leave start_consuming() away: it never returns. The check does the receiving.")
+    raise Wrong("Leave start_consuming() out: it never returns. The check does the receiving.")
 
 
 def _judge_share(first: list[bytes], second: list[bytes], messages: list[bytes]) -> str:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 
+from labkit import tasks
 from labkit.exercises.exercise import Exercise, Wrong, attempt
+from labkit.lab import Lab
 
 RUN_TIMEOUT = 30.0  # seconds that the check's own run on the broker may take; it takes about one
 SECONDS_PER_DOT = 0.05
@@ -60,7 +62,7 @@ gone = Exercise(
 
 _DISPATCH = {"Ada": [1, 3, 5, 7], "Ben": [2, 4, 6, 8]}
 _SECONDS = {1: 0.1, 2: 0.3, 3: 0.1, 4: 0.1, 5: 0.1, 6: 0.4, 7: 0.1, 8: 0.2}
-_CASES = (  # who crashes, and when; what is lost then
+_CASES: tuple[tuple[str, float, list[int]], ...] = (  # who crashes, and when; what is lost then
     ("Ben", 0.6, [6, 8]),
     ("Ben", 0.05, [2, 4, 6, 8]),
     ("Ben", 0.95, [8]),
@@ -106,9 +108,6 @@ def _explain(said: list[int], had: list[int], right: list[int], case: str) -> No
 
 def _real_run(lost: Callable) -> tuple[dict[str, list[int]], dict[int, float], float, list[int]]:
     """A run on the broker in which Ben crashes: dispatch table, seconds a task, time of the crash, the lost."""
-    from labkit import tasks
-    from labkit.lab import Lab
-
     _answer(lost, _DISPATCH, _SECONDS, "Ben", 0.6)  # a stub, or an error, needs no run
     workload = tasks.workload([2, 1, 1, 4, 2, 3, 1, 2, 1, 5, 2, 1])
     with Lab("02-check", seconds_per_dot=SECONDS_PER_DOT, progress=False, say=lambda *_: None) as lab:

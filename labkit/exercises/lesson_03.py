@@ -12,12 +12,13 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
+import pika
+from pika.exceptions import AMQPError, ChannelClosedByBroker
+
+from labkit.brokers.connection import connect
 from labkit.exercises.exercise import Exercise, NotAttempted, Wrong, attempt
-
-if TYPE_CHECKING:
-    from labkit.lab import Lab
+from labkit.lab import Lab
 
 NTH = 3  # the task in which the connection breaks
 LIFE_LIMIT = 10.0  # seconds that a worker may take for a handful of messages; it takes some milliseconds
@@ -60,8 +61,6 @@ def _try(
     worker: Callable, messages: Sequence[Message], crash_at: str = "work", more: Sequence = ()
 ) -> _Stage:
     """Two lives of the learner's worker on the same queue: the first ends in a crash, the second does not."""
-    from labkit.lab import Lab
-
     stage = _Stage(messages, crash_at)
     with Lab("03-check", progress=False, say=lambda *_: None) as lab:
         queue = lab.queue("repair")
@@ -74,8 +73,6 @@ def _try(
 
 
 def _publish(lab: Lab, queue: str, messages: Sequence[Message]) -> None:
-    import pika
-
     with lab.channel() as channel:
         for message_id, body in messages:
             channel.basic_publish("", queue, body, pika.BasicProperties(message_id=message_id))
@@ -103,8 +100,6 @@ def _live(lab: Lab, stage: _Stage, worker: Callable, queue: str, more: Sequence,
 
 def _consume(stage: _Stage, connection, channel, there: int) -> None:
     """Let pika call the learner's callback for what is there, and for what should not come after that."""
-    from pika.exceptions import AMQPError, ChannelClosedByBroker
-
     deadline, quiet_since = time.monotonic() + LIFE_LIMIT, None
     try:
         while time.monotonic() < deadline:
@@ -137,10 +132,6 @@ def _consume(stage: _Stage, connection, channel, there: int) -> None:
 @contextlib.contextmanager
 def _connected(lab: Lab, stage: _Stage, doomed: bool) -> Iterator[tuple]:
     """A connection for one life; its channel counts what is delivered, and crashes where it should."""
-    from pika.exceptions import AMQPError
-
-    from labkit.brokers.connection import connect
-
     connection = connect(lab.parameters("exercise 03"))
     channel = connection.channel()
     subscribe, acknowledge = channel.basic_consume, channel.basic_ack
@@ -167,10 +158,10 @@ def _connected(lab: Lab, stage: _Stage, doomed: bool) -> Iterator[tuple]:
         acknowledge(*args, **settings)
 
     def start_consuming():
-        raise Wrong("Leave start_consuming() away: it never returns. The check does the receiving.")
+        raise Wrong("Leave start_consuming() out: it never returns. The check does the receiving.")
 
-    channel.basic_consume, channel.basic_ack = basic_consume, basic_ack
-    channel.start_consuming = start_consuming
+    for method in (basic_consume, basic_ack, start_consuming):
+        setattr(channel, method.__name__, method)
     try:
         yield connection, channel
     finally:
@@ -219,7 +210,7 @@ keep = Exercise(
     _check_keep,
     hints=[
         "Who decides that a task is done: the broker as it sends it, or your function when it has done it?",
-        "Leave auto_ack=True away. From then on your function has to say when it is done.",
+        "Leave auto_ack=True out. From then on your function has to say when it is done.",
         "channel.basic_ack(method.delivery_tag) belongs after work(body), not before it.",
     ],
     solution="""def keep(channel, queue, work):

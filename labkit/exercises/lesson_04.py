@@ -10,8 +10,11 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from secrets import token_hex
 
+import pika
+
+from labkit.errors import LabError, QueueMissingError
 from labkit.exercises.exercise import Exercise, Wrong, attempt
-from labkit.lab import PATIENCE, Lab
+from labkit.lab import PATIENCE, Lab, survival
 
 PUBLISH_TIMEOUT = 20.0  # seconds that a learner's function may take to publish a few messages
 ARRIVE_TIMEOUT = 5.0  # seconds until what was published must be in the queue
@@ -74,8 +77,6 @@ _ORDERS = [f"order {number}".encode() for number in range(1, 21)]
 
 
 def _check_keep(keep: Callable) -> str:
-    from labkit.lab import survival
-
     with _bench() as lab:
         queue = lab.queue("orders")
         with lab.channel("clears") as channel:
@@ -116,8 +117,6 @@ def _listen(channel) -> list[bool]:
 
 def _judge_before(lab: Lab, queue: str) -> None:
     """Refuse what went wrong before any restart, and spare the broker one."""
-    from labkit.errors import LabError, QueueMissingError
-
     deadline = time.monotonic() + ARRIVE_TIMEOUT
     while True:
         try:
@@ -175,8 +174,6 @@ class _Stage:
 
     def connect(self):
         """A new connection; pika's own errors while the broker is away."""
-        import pika
-
         if self._over:
             time.sleep(WORK_TIMEOUT)  # a loop that catches everything must not keep the machine busy
             raise SystemExit
@@ -215,8 +212,6 @@ class _Stage:
 
 
 def _publish(lab: Lab, queue: str, orders: Iterable[bytes]) -> None:
-    import pika
-
     persistent = pika.BasicProperties(delivery_mode=pika.DeliveryMode.Persistent)
     with lab.channel("the check") as channel:
         channel.confirm_delivery()

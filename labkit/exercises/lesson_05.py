@@ -5,9 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from typing import Any
 
-from labkit import tasks
-from labkit.exercises.exercise import Exercise, Wrong, attempt
+import pika
+
+from labkit import brokers, tasks
+from labkit.compare import Strategy
+from labkit.exercises.exercise import Exercise, Wrong, attempt, own_queue
+from labkit.lab import Lab
 
 RECEIVE_TIMEOUT = 5.0  # seconds that messages may take to arrive; they take some milliseconds
 QUIET = 0.3  # seconds without a delivery after which no more is expected
@@ -18,10 +23,6 @@ _MESSAGES = 6
 
 
 def _check_subscribe(subscribe: Callable) -> str:
-    import pika
-
-    from labkit import brokers
-
     connection = brokers.connect(brokers.find().parameters("exercise subscribe"))
     held: list[int] = []  # by the first, which is busy with its first task all the time
     done: list[int] = []  # by the second, which is quick
@@ -34,14 +35,12 @@ def _check_subscribe(subscribe: Callable) -> str:
         channel.basic_ack(method.delivery_tag)
 
     try:
-        queue = (
-            connection.channel().queue_declare("", exclusive=True).method.queue
-        )  # gone with the connection
+        queue = own_queue(connection.channel())
         for number in range(1, _MESSAGES + 1):
             connection.channel().basic_publish("", queue, f"task {number}".encode())
         for callback in (busy, quick):
             channel = connection.channel()
-            channel.start_consuming = _no_start_consuming
+            channel.start_consuming = _no_start_consuming  # type: ignore[method-assign]
             attempt(subscribe, channel, queue, callback)
         _receive(connection, lambda: len(held) + len(done), _MESSAGES)
     except pika.exceptions.AMQPError as error:
@@ -78,7 +77,7 @@ def _receive(connection, count: Callable[[], int], wanted: int) -> None:
 
 
 def _no_start_consuming() -> None:
-    raise Wrong("Leave start_consuming() away: it never returns. The check does the receiving.")
+    raise Wrong("Leave start_consuming() out: it never returns. The check does the receiving.")
 
 
 subscribe = Exercise(
@@ -135,16 +134,13 @@ def _check_prefetch(prefetch: int) -> str:
 
 def _measure(prefetch: int) -> tuple[float, float]:
     """The throughput of tiny tasks, and the makespan of uneven ones as a multiple of the best possible."""
-    from labkit.compare.strategy import Strategy
-    from labkit.lab import Lab
-
     one = Strategy(prefetch=prefetch or None, confirms=False)
     with Lab("05-exercise", progress=False, say=lambda text: None) as lab:
-        settings = {"workers": 2, "distance": AWAY, "loads": False}
+        settings: dict[str, Any] = {"workers": 2, "distance": AWAY, "loads": False}
         waiting = Strategy(prefetch=prefetch or None, confirms=False, publish_first=True)
         tiny = lab.compare([waiting], tasks.equal(TINY), seconds_per_dot=TINY_SECONDS, **settings)
         long = lab.compare([one], tasks.alternating(24, heavy=8), seconds_per_dot=LONG_DOT, **settings)
-    return tiny[0].throughput, long[0].ratio
+    return tiny[0].throughput, long[0].ratio or float("inf")
 
 
 prefetch = Exercise(

@@ -6,7 +6,10 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 
-from labkit.exercises.exercise import Exercise, NotAttempted, Wrong, attempt
+import pika
+
+from labkit import brokers
+from labkit.exercises.exercise import Exercise, NotAttempted, Wrong, attempt, own_queue
 
 RECEIVE_TIMEOUT = 10.0  # seconds that messages may take to arrive; they take some milliseconds
 
@@ -17,16 +20,12 @@ _END = b"the end"
 
 
 def _check_on_message(on_message: Callable) -> str:
-    import pika
-
-    from labkit import brokers
-
     connection = brokers.connect(brokers.find().parameters("exercise on_message"))
     acks: list[tuple] = []
     received, back, ended = [], [], []
     try:
         channel = connection.channel()
-        queue = channel.queue_declare("", exclusive=True).method.queue  # gone with the connection
+        queue = own_queue(channel)
         for number in range(_MESSAGES):
             channel.basic_publish("", queue, f"task {number}".encode())
         really = channel.basic_ack
@@ -35,7 +34,7 @@ def _check_on_message(on_message: Callable) -> str:
             acks.append((delivery_tag, multiple))
             really(delivery_tag, multiple)
 
-        channel.basic_ack = ack
+        channel.basic_ack = ack  # type: ignore[method-assign]
 
         def deliver(channel, method, properties, body) -> None:
             if body == _END:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from typing import TYPE_CHECKING
+from functools import partial
 
 import pika
 from tqdm.auto import tqdm
@@ -13,14 +13,14 @@ from labkit.clients.producer import Producer
 from labkit.clients.relay import Relay
 from labkit.clients.worker import Worker
 from labkit.errors import LabError, QueueMissingError, WaitTimeoutError
-from labkit.ledger import Kind, Ledger, Outcome
+from labkit.lab.access import POLL, Access
+from labkit.lab.elsewhere import Elsewhere, Figures
+from labkit.ledger import Ledger, Outcome
 from labkit.loads import LoadSampler
+from labkit.words import plural
 
-if TYPE_CHECKING:
-    from labkit.lab.lab import Lab
-
-POLL = 0.02  # seconds between two looks at the ledger
 QUIET = 0.5  # seconds without any change after which nothing more will happen
+LOOK = 0.2  # seconds between two looks at what others do
 REQUEUE_LIMIT = 2.0  # seconds the broker gets to put back what a lost worker had
 GRACE = 1.0  # seconds in which workers may finish their task when everything is cleared away
 
@@ -34,21 +34,25 @@ class Bar(tqdm):
 class Experiment:
     """A fresh ledger, and nobody at work yet; ``lab`` is the bench, which has the connections to the broker."""
 
-    def __init__(self, lab: Lab) -> None:
+    def __init__(self, lab: Access) -> None:
         self._lab = lab
         self.ledger = Ledger()
         self.workers: list[Worker] = []  # the dead ones too
         self.producers: list[Producer] = []
         self.queues: list[str] = []  # in use
         self.sampler: LoadSampler | None = None
+        self.elsewhere = Elsewhere(lab.management, self.ledger)
+        self._figures: tuple[int, Figures | None] | None = None  # the last look at what others do
+        self._figures_since = 0.0
         self._relays: dict[float, Relay] = {}  # by their delay in seconds
 
     # --- who takes part ----------------------------------------------------------------------
 
-    def use(self, queue: str) -> None:
-        """Count this queue's messages, too."""
+    def use(self, queue: str, *, fresh: bool = False) -> None:
+        """Count this queue's messages, too; nothing was ever in a ``fresh`` one."""
         if queue not in self.queues:
             self.queues.append(queue)
+            self.elsewhere.begin(queue, fresh=fresh)
         if self.sampler is not None:
             self.sampler.watch(queue)
 
@@ -78,18 +82,20 @@ class Experiment:
         self.workers.extend(workers)
         for worker in workers:
             worker.start()
-            lab.wait(
-                lambda worker=worker: worker.subscribed.is_set() or worker.error,
+            lab.wait_until(
+                partial(_has_begun, worker),
                 f"{worker.name} to consume from {queue}",
                 deadline - time.monotonic(),
+                self.state,
             )
             if worker.error:
                 worker.stop()
                 raise worker.error
-        lab.wait(
+        lab.wait_until(
             lambda: lab.depth(queue)[1] >= min(wanted, self._consuming(queue)),
             f"the broker to show {wanted} consumers on {queue}",
             deadline - time.monotonic(),
+            self.state,
         )
         if self.sampler is not None and self.sampler.ident is None:
             self.sampler.start()
@@ -104,7 +110,11 @@ class Experiment:
     # --- the end -----------------------------------------------------------------------------
 
     def wait_until_settled(self, timeout: float, doing: str) -> None:
-        """Wait until nothing more can happen to any task; WaitTimeoutError after ``timeout`` seconds."""
+        """Wait until nothing more can happen to any task; WaitTimeoutError after ``timeout`` seconds.
+
+        That is when all are through, or when nobody does anything any more: neither those who take part, nor others
+        who hold tasks that they have not acknowledged.
+        """
         deadline, last, since = time.monotonic() + timeout, None, 0.0
         with Bar(total=1, desc=doing, disable=not self._lab.progress, leave=False, mininterval=0.1) as bar:
             while True:
@@ -113,24 +123,27 @@ class Experiment:
                     producer.check()
                 counts = self.ledger.counts()
                 left = counts.waiting + counts.in_flight
-                bar.total, bar.n = max(counts.published, 1), counts.published - left
+                taken = self._figures[1].taken if self._figures and self._figures[1] else 0
+                bar.total, bar.n = max(counts.published, 1), counts.published - max(0, left - taken)
+                bar.set_postfix_str(f"{plural(taken, 'task')} elsewhere" if taken else "", refresh=False)
                 bar.update(0)
                 working = self._anyone_at_work(left)
                 if not working and left == 0:
                     return
-                state = (len(self.ledger), self._ready()) if not working else None
-                now = time.monotonic()
+                ready = 0 if working else self._ready()
+                state, now = (working, len(self.ledger), ready), time.monotonic()
                 if working or state != last:
                     last, since = state, now
-                elif now - since >= QUIET:
+                elif now - since >= QUIET and self._others_are_through(counts.waiting - ready):
                     bar.total = None  # or else tqdm leaves the unfinished bar standing
                     return
                 if now > deadline:
                     raise WaitTimeoutError(
-                        f"After {timeout:g} s {counts.waiting} tasks wait and {counts.in_flight} are in flight.",
+                        f"After {timeout:g} s {plural(counts.waiting, 'task waits', 'tasks wait')}"
+                        f" and {counts.in_flight} {'is' if counts.in_flight == 1 else 'are'} in flight.",
                         do=self.state(),
                     )
-                time.sleep(POLL)
+                time.sleep(POLL if self._figures is None else LOOK)
 
     def _anyone_at_work(self, left: int) -> bool:
         """Whether a producer or a worker still has something to do; ``left`` is how many tasks are not done.
@@ -152,8 +165,28 @@ class Experiment:
         total = 0
         for queue in self.queues:
             with contextlib.suppress(LabError):
-                total += self._lab.depth(queue)[0]
+                ready, consumers = self._lab.depth(queue)
+                total += ready
+                if consumers > sum(worker.queue == queue for worker in self.workers):
+                    self.elsewhere.seen = True
         return total
+
+    def _others_are_through(self, missing: int) -> bool:
+        """Whether nothing more will be heard of so many tasks that wait, and are in no queue.
+
+        The broker's figures are late: they have to account for every one, or to stand still for as long as they can
+        be old.
+        """
+        if missing <= 0:
+            return True
+        now, figures = time.monotonic(), self.elsewhere.look()
+        if (missing, figures) != self._figures:
+            self._figures, self._figures_since = (missing, figures), now
+        if figures is None:
+            return True
+        return not figures.holding and (
+            figures.taken >= missing or now - self._figures_since >= self._lab.statistics_age
+        )
 
     def state(self) -> str:
         """What each worker does, in words."""
@@ -163,34 +196,43 @@ class Experiment:
         )
         return f"Workers: {states or 'none'}."
 
-    def find_lost(self) -> None:
-        """Name the tasks that should wait in a queue and do not."""
+    def account_for_missing(self) -> None:
+        """Say what became of the tasks that should wait in a queue and do not: see ``elsewhere``."""
         waiting = self.ledger.task_ids(Outcome.WAITING)
         if not waiting or not self.queues:
             return
+        # The workers have left just now: the broker needs a moment to queue again what they had.
         deadline = time.monotonic() + REQUEUE_LIMIT
-        while (short := self._ready() < len(waiting)) and time.monotonic() < deadline:
+        while (short := len(waiting) - self._ready()) > 0 and time.monotonic() < deadline:
             time.sleep(POLL)
-        if short:
-            there = set().union(*(self._browse(queue) for queue in self.queues))
-            for task_id in waiting:
-                if task_id not in there:
-                    self.ledger.record(Kind.LOST, task_id)
+        if short <= 0:
+            return
+        deadline = time.monotonic() + 2 * self._lab.statistics_age
+        while not self._others_are_through(short) and time.monotonic() < deadline:
+            time.sleep(LOOK)
+        figures = self.elsewhere.look()
+        if figures is not None and figures.holding:
+            return  # somebody still has them: they are queued again, or acknowledged, after this
+        there = set().union(*(self._browse(queue) for queue in self.queues))
+        missing = [task_id for task_id in waiting if task_id not in there]
+        kind = self.elsewhere.fate(len(missing), figures)
+        for task_id in missing:
+            self.ledger.record(kind, task_id)
 
     def _browse(self, queue: str) -> set[str | None]:
         """The ids of what waits in the queue: fetched, and put back as the channel closes."""
-        found = set()
+        found: set[str | None] = set()
         with contextlib.suppress(QueueMissingError), self._lab.channel("browse") as channel:
             while True:
                 method, properties, _ = channel.basic_get(queue)
-                if method is None:
+                if method is None or properties is None:
                     return found
                 found.add(properties.message_id)
         return found
 
     def stop(self) -> None:
         """End everybody who takes part; who is in a long task after ``GRACE`` seconds crashes."""
-        threads = (*self.producers, *self.workers)
+        threads: list[Producer | Worker] = [*self.producers, *self.workers]
         for thread in threads:
             thread.stop(timeout=None)
         deadline = time.monotonic() + GRACE
@@ -212,3 +254,7 @@ class Experiment:
         if (sampler := self.sampler) is not None:
             with contextlib.suppress(WaitTimeoutError):
                 sampler.stop(timeout=0)
+
+
+def _has_begun(worker: Worker) -> bool:
+    return worker.subscribed.is_set() or worker.error is not None

@@ -4,48 +4,32 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import threading
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING
+from typing import Any
 
-import pika
-from pika.exceptions import AMQPError
-
-from labkit import brokers, checks, management
-from labkit.brokers.connection import connect, explain
+from labkit import brokers, checks
 from labkit.clients.producer import Producer
 from labkit.clients.worker import Worker
-from labkit.errors import (
-    AccessRefusedError,
-    BrokerDownError,
-    BrokerError,
-    CancelledError,
-    UsageError,
-    WaitTimeoutError,
-)
+from labkit.compare import Comparison, Strategy, compare
+from labkit.errors import BrokerError, LabError, UsageError
 from labkit.lab import leftovers
-from labkit.lab.experiment import POLL, Experiment
-from labkit.lab.outage import Watch
+from labkit.lab.access import Access, queue_name
+from labkit.lab.experiment import Experiment
+from labkit.lab.outage import Outage
 from labkit.ledger import Ledger
 from labkit.loads import Loads, Sample
 from labkit.results.run import Run
 from labkit.tasks import Task
 
-if TYPE_CHECKING:
-    from labkit.compare import Comparison
-    from labkit.compare.strategy import Strategy
-
 CONSUMERS_LIMIT = 15.0  # seconds until the broker must show new workers
-DELETE_LIMIT, DELETE_PAUSE = 15.0, 0.3  # seconds in which a queue must go, and between two attempts
 PATIENCE = 600.0  # seconds that somebody else has for restarting a remote broker
 
 
 _open: dict[str, Lab] = {}  # by lesson: a second Lab of the same name in one kernel replaces the first
 
 
-class Lab:
+class Lab(Access):
     """A bench for one lesson: ``Lab("01")`` finds the broker, starts it, and clears what was left there.
 
     ``seconds_per_dot`` is how long a task's dot takes; ``progress`` shows bars; ``say`` is told what takes long.
@@ -76,23 +60,32 @@ class Lab:
             raise UsageError(f"broker is {broker!r}.", do="Leave it away: the lab finds it.")
         if previous := _open.pop(lesson, None):
             previous.close()
-        self.lesson, self.seconds_per_dot, self.progress = lesson, seconds_per_dot, progress
-        self._say = say
-        self.broker = broker or brokers.find()
-        self.broker.start(say=say)
-        self.management = management.of(self.broker)
-        self._overview = self.management.overview()
-        self._prefix = f"lab.{lesson}.{leftovers.owner()}."
+        super().__init__(lesson, broker or brokers.find(), progress=progress, say=say)
+        self.seconds_per_dot = seconds_per_dot
         self._declared: set[str] = set()
-        self._cancelled = threading.Event()
         self._experiment = Experiment(self)
         _open[lesson] = self
-        leftovers.clear(self.management, self._prefix, self._delete)
+        leftovers.clear(self.management, self._prefix, self.delete)
 
     def begin(self) -> None:
         """Start a new experiment: a fresh ledger, no workers, no queues in use. Queues keep what is in them."""
-        self._experiment.stop()
-        self._experiment = Experiment(self)
+        try:
+            self._experiment.stop()
+        finally:
+            self._experiment = Experiment(self)
+
+    @contextlib.contextmanager
+    def _ended_if_interrupted(self) -> Iterator[None]:
+        """Who interrupts a run does not want its tasks in the next one."""
+        try:
+            yield
+        except KeyboardInterrupt:
+            queues = self._declared.intersection(self._experiment.queues)
+            self.begin()
+            with contextlib.suppress(LabError), self.channel("clears away") as channel:
+                for queue in queues:
+                    channel.queue_purge(queue)
+            raise
 
     @property
     def ledger(self) -> Ledger:
@@ -104,52 +97,21 @@ class Lab:
         """All workers of the present experiment, the dead ones too."""
         return self._experiment.workers
 
-    # --- where the broker is -----------------------------------------------------------------
-
-    @property
-    def amqp_url(self) -> str:
-        """For ``pika.URLParameters``; it has the password in it, so do not print it."""
-        return self.broker.amqp_url
-
-    @property
-    def version(self) -> tuple[int, ...]:
-        """RabbitMQ's version, for example (4, 0, 5)."""
-        return tuple(
-            int(part) for part in self._overview.rabbitmq_version.split("-")[0].split(".") if part.isdigit()
-        )
-
-    def parameters(self, name: str, **more: object) -> pika.ConnectionParameters:
-        """Connection parameters for pika; ``name`` is shown on the management page."""
-        return self.broker.parameters(name, **more)
-
     @property
     def samples(self) -> list[Sample]:
         """What the broker counted so far in this experiment, oldest first."""
         sampler = self._experiment.sampler
         return sampler.samples if sampler is not None else []
 
-    @contextlib.contextmanager
-    def channel(self, name: str = "bench") -> Iterator[pika.adapters.blocking_connection.BlockingChannel]:
-        """A channel on a connection of its own, closed at the end; pika's errors as the lab's."""
-        parameters = self.parameters(f"lab {self.lesson} {name}")
-        connection = connect(parameters)
-        try:
-            yield connection.channel()
-        except AMQPError as error:
-            raise explain(error, parameters) from error
-        finally:
-            with contextlib.suppress(AMQPError):
-                connection.close()
-
-    def name(self, short: str) -> str:
-        """The full name of a queue: nobody else on this broker has it."""
-        checks.text("The name of the queue", short)
-        return short if short.startswith(self._prefix) else self._prefix + short
-
     # --- setting up --------------------------------------------------------------------------
 
     def queue(
-        self, name: str, *, durable: bool = True, type: str = "classic", arguments: dict | None = None
+        self,
+        name: str,
+        *,
+        durable: bool = True,
+        type: str = "classic",
+        arguments: dict[str, Any] | None = None,
     ) -> str:
         """Declare a fresh, empty queue and return its full name.
 
@@ -161,24 +123,17 @@ class Lab:
         if arguments is not None:
             checks.mapping("arguments", arguments)
         self.check()
-        full = checks.text("The full name of the queue", self.name(name))
+        full = queue_name(self.name(name))
         if full in self._experiment.queues:
             self.begin()
-        if type == "quorum":
-            arguments = {"x-queue-type": "quorum", **(arguments or {})}
-        self._delete(full)
+        # Said also of classic: a virtual host can have another default.
+        arguments = {"x-queue-type": type, **(arguments or {})}
+        self.delete(full)
         with self.channel() as channel:
             channel.queue_declare(full, durable=durable, arguments=arguments)
         self._declared.add(full)
-        self._experiment.use(full)
+        self._experiment.use(full, fresh=True)
         return full
-
-    def depth(self, queue: str) -> tuple[int, int]:
-        """(ready messages, consumers) of a queue, asked of the queue itself. QueueMissingError if it is gone."""
-        checks.text("The name of the queue", queue)
-        with self.channel() as channel:
-            found = channel.queue_declare(queue, passive=True).method
-            return found.message_count, found.consumer_count
 
     def workers(
         self,
@@ -191,7 +146,7 @@ class Lab:
         distance: float = 0.0,
         loads: bool = True,
         timeout: float = CONSUMERS_LIMIT,
-        **settings: object,
+        **settings: Any,
     ) -> list[Worker]:
         """Start workers on a queue; returns them when the *broker* shows that many more consumers.
 
@@ -203,19 +158,25 @@ class Lab:
         AccessRefusedError, …) if it cannot consume.
         """
         checks.whole("The number of workers", count, 1, checks.MOST_WORKERS)
-        checks.text("The name of the queue", queue)
+        queue_name(queue)
         checks.seconds("timeout", timeout)
-        speeds = list(speed) if isinstance(speed, Sequence) else [speed] * count
+        checks.seconds("distance", distance)
         first = len(self.active) + 1
-        names = list(names or (f"worker-{number}" for number in range(first, first + count)))
-        priorities = list(priority) if isinstance(priority, Sequence) else [priority] * count
+        if names is None:
+            names = [f"worker-{number}" for number in range(first, first + count)]
+        elif isinstance(names, str) or not isinstance(names, Sequence):
+            raise UsageError(f"names is {names!r}.", do="Give a list of names, one for each worker.")
+        speeds = speed if isinstance(speed, Sequence) else [speed] * count
+        priorities = priority if isinstance(priority, Sequence) else [priority] * count
         if {len(speeds), len(names), len(priorities)} != {count}:
             raise UsageError(
                 f"{len(speeds)} speeds, {len(names)} names and {len(priorities)} priorities for {count} workers.",
                 do="Give one each.",
             )
         if len(set(map(str, names))) < count:
-            raise UsageError(f"Two workers have the same name: {names}.", do="Give each a name of its own.")
+            raise UsageError(
+                f"Two workers have the same name: {list(names)}.", do="Give each a name of its own."
+            )
         self.check()
         self._experiment.use(queue)
         if loads:
@@ -242,13 +203,13 @@ class Lab:
         *,
         wait: bool = True,
         timeout: float = 60,
-        **settings: object,
+        **settings: Any,
     ) -> Producer:
         """Publish the workload to the queue; returns when all of it is published, or at once with ``wait=False``.
 
         ``settings`` are those of ``Producer``. WaitTimeoutError after ``timeout`` seconds.
         """
-        checks.text("The name of the queue", queue)
+        queue_name(queue)
         checks.seconds("timeout", timeout)
         self.check()
         self._experiment.use(queue)
@@ -258,8 +219,9 @@ class Lab:
         self._experiment.producers.append(producer)
         producer.start()
         if wait:
-            producer.wait(timeout)
-            self.check()
+            with self._ended_if_interrupted():
+                producer.wait(timeout)
+                self.check()
         return producer
 
     # --- running -----------------------------------------------------------------------------
@@ -271,41 +233,43 @@ class Lab:
         *,
         name: str = "",
         timeout: float = 60,
-        **settings: object,
+        **settings: Any,
     ) -> Run:
-        """Publish the workload, wait until it is done, and return the run: ``publish`` and ``finish`` in one."""
-        self.publish(queue, workload, wait=False, **settings)
-        return self.finish(name=name, timeout=timeout)
+        """Publish the workload, wait until it is done, and return the run: ``publish`` and ``finish`` in one.
+
+        Interrupted, it ends the experiment: the next one starts with empty queues.
+        """
+        with self._ended_if_interrupted():
+            self.publish(queue, workload, wait=False, **settings)
+            return self._finish(name, timeout)
 
     def compare(
         self,
         strategies: Iterable[Strategy],
         workload: Iterable[Task],
         workers: int | Sequence[float] = 2,
-        **settings: object,
+        **settings: Any,
     ) -> Comparison:
         """Run every strategy on the same tasks, in turn; see ``labkit.compare.compare`` for the ``settings``."""
-        from labkit.compare import compare
-
         return compare(self, strategies, workload, workers, **settings)
 
     def wait(self, condition: Callable[[], object], what: str, timeout: float = 30) -> None:
         """Wait until the condition holds; WaitTimeoutError with ``what`` was waited for after ``timeout`` seconds."""
         checks.function("The condition", condition)
-        deadline = time.monotonic() + timeout
-        while not condition():
-            self.check()
-            if time.monotonic() > deadline:
-                raise WaitTimeoutError(f"Waited {timeout:g} s for this: {what}.", do=self._experiment.state())
-            time.sleep(POLL)
+        self.wait_until(condition, what, timeout, self._experiment.state)
 
     def finish(self, *, name: str = "", timeout: float = 60) -> Run:
         """Wait until nothing more can happen to any task, stop the workers, and return the run.
 
         That is when every task is done, or when the workers that are left have nothing to do. The broker's
-        figures are taken before the workers leave. A task that neither the broker nor a worker has is lost.
-        WaitTimeoutError after ``timeout`` seconds; the workers then go on.
+        figures are taken before the workers leave. A task that neither the broker nor a worker has is lost, or was
+        handed over to clients that nobody watched, or done there; ``labkit.lab.elsewhere`` has the rule.
+        WaitTimeoutError after ``timeout`` seconds; the workers then go on. Interrupted, it ends the experiment.
         """
+        with self._ended_if_interrupted():
+            return self._finish(name, timeout)
+
+    def _finish(self, name: str, timeout: float) -> Run:
         checks.seconds("timeout", timeout)
         experiment = self._experiment
         experiment.wait_until_settled(timeout, name or "tasks")
@@ -314,12 +278,11 @@ class Lab:
             run.loads = experiment.sampler.final()
             self.check()
         experiment.stop()
-        if not any(load.delivered for who, load in run.loads.final.items() if who not in self.ledger.workers):
-            experiment.find_lost()
+        experiment.account_for_missing()
         self._experiment = Experiment(self)
         return run
 
-    def _about(self) -> dict:
+    def _about(self) -> dict[str, Any]:
         return {
             "lesson": self.lesson,
             "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -350,17 +313,17 @@ class Lab:
         For a remote broker and ``timeout`` see ``restart_broker``.
         """
 
-        def kill_and_start(*, timeout: float, say: Callable) -> None:
+        def kill_and_start(*, timeout: float, say: Callable[[str], object]) -> None:
             self.broker.kill(say=say)
             self.broker.start(timeout=timeout, say=say)
 
         return self._down_and_up(kill_and_start, timeout, "kill it now (SIGKILL) and start it again")
 
-    def _down_and_up(self, act: Callable, timeout: float | None, what: str) -> float:
+    def _down_and_up(self, act: Callable[..., object], timeout: float | None, what: str) -> float:
         if timeout is not None:
             checks.seconds("timeout", timeout)
-        watch = Watch(self.parameters(f"lab {self.lesson} watch"), self.ledger)
-        watch.start()
+        outage = Outage(self.parameters(f"lab {self.lesson} watch"), self.ledger)
+        outage.start()
         try:
             if self.broker.can_restart:
                 act(timeout=timeout or brokers.START_TIMEOUT, say=self._say)
@@ -368,8 +331,8 @@ class Lab:
                 self._say(f"This broker is somebody else's: ask whoever runs it to {what}. Waiting …")
                 self.broker.wait_for_restart(timeout or PATIENCE)
         finally:
-            watch.stop()
-        return watch.away
+            outage.stop()
+        return outage.away
 
     # --- clearing away -----------------------------------------------------------------------
 
@@ -381,25 +344,6 @@ class Lab:
         self._cancelled.set()
         self._experiment.cancel()
 
-    def check(self) -> None:
-        """CancelledError if another thread has called ``cancel``."""
-        if self._cancelled.is_set():
-            raise CancelledError("This experiment was ended before it was done.")
-
-    def _delete(self, queue: str) -> None:
-        """Delete the queue. After a crash of the broker a quorum queue may refuse it until it has a leader."""
-        deadline = time.monotonic() + DELETE_LIMIT
-        while True:
-            try:
-                with self.channel("clears away") as channel:
-                    channel.queue_delete(queue)
-                return
-            except BrokerError as error:
-                hopeless = isinstance(error, AccessRefusedError | BrokerDownError)
-                if hopeless or time.monotonic() > deadline:
-                    raise
-            time.sleep(DELETE_PAUSE)
-
     def close(self) -> None:
         """Stop every worker and producer and delete the queues of this lesson. Harmless when repeated."""
         if _open.get(self.lesson) is self:
@@ -408,7 +352,7 @@ class Lab:
         self._cancelled.clear()
         with contextlib.suppress(BrokerError):
             while self._declared:
-                self._delete(self._declared.pop())
+                self.delete(self._declared.pop())
         self.management.close()
 
     def __enter__(self) -> Lab:

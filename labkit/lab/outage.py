@@ -16,11 +16,11 @@ POLL = 0.02  # seconds between two attempts to connect
 LIMIT = 15.0  # seconds that it may take to begin, and to end
 
 
-class Watch(threading.Thread):
+class Outage(threading.Thread):
     """Notes in the ledger when connections to the broker break, and when they can be made again."""
 
     def __init__(self, parameters: pika.ConnectionParameters, ledger: Ledger) -> None:
-        super().__init__(name="watch", daemon=True)
+        super().__init__(name="outage", daemon=True)
         self.away = 0.0  # seconds, in all
         self._parameters, self._ledger = parameters, ledger
         self._watching, self._over = threading.Event(), threading.Event()

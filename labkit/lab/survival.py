@@ -9,15 +9,20 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import Any
 
 import pika
+from pika.adapters.blocking_connection import BlockingChannel
 from pika.exceptions import AMQPError
 
-from labkit.errors import FeatureRefusedError, LabError, WaitTimeoutError
+from labkit.errors import FeatureRefusedError, LabError, QueueMissingError, WaitTimeoutError
 from labkit.lab.lab import Lab
+from labkit.results.fates import OUTCOMES, Cell, Fate, Matrix
+
+__all__ = ["MESSAGES", "OUTCOMES", "QUEUES", "Fate", "Matrix", "Message", "Survival", "fetch"]
 
 COUNT = 100  # messages of each kind
 PAUSE = 0.005  # seconds between two rounds of the publisher that does not wait for confirms
@@ -27,66 +32,12 @@ COUNT_LIMIT = 60.0  # seconds
 POLL = 0.1  # seconds between looks whether there is something to do
 RETRY = 0.3  # seconds between two attempts to reach a queue
 
-QUEUES: dict[str, dict] = {
-    "non-durable classic": {"durable": False},
-    "durable classic": {"durable": True},
+QUEUES: dict[str, dict[str, Any]] = {
+    "non-durable classic": {"durable": False, "type": "classic"},
+    "durable classic": {"durable": True, "type": "classic"},
     "quorum": {"durable": True, "type": "quorum"},
 }
 MESSAGES = {"transient": pika.DeliveryMode.Transient, "persistent": pika.DeliveryMode.Persistent}
-OUTCOMES = ("kept", "messages lost", "queue lost")
-
-Cell = tuple[str, str]  # a queue of QUEUES, a message of MESSAGES
-
-
-@dataclass(frozen=True)
-class Fate:
-    """What became of the messages in one queue.
-
-    ``kept`` is None when the queue itself is gone. ``refused`` says that this RabbitMQ does not even let
-    the queue be declared: nothing was sent then.
-    """
-
-    sent: int
-    kept: int | None
-    redelivered: int = 0  # of those kept, how many came with the redelivered flag
-    refused: bool = False
-
-    @property
-    def outcome(self) -> str:
-        """In words: one of OUTCOMES, or "some lost", or "refused"."""
-        if self.refused:
-            return "refused"
-        if self.kept is None:
-            return "queue lost"
-        if self.kept < self.sent:
-            return "some lost" if self.kept else "messages lost"
-        return "kept"
-
-
-@dataclass(frozen=True)
-class Matrix(Mapping[Cell, Fate]):
-    """The fates by queue and message, and the ``name`` of what the broker went through.
-
-    ``confirmed`` says whether every message had been confirmed to the publisher before that.
-    """
-
-    name: str
-    fates: Mapping[Cell, Fate] = field(default_factory=dict)
-    confirmed: bool = True
-
-    @property
-    def outcomes(self) -> dict[Cell, str]:
-        """Every cell in words."""
-        return {cell: fate.outcome for cell, fate in self.items()}
-
-    def __getitem__(self, cell: Cell) -> Fate:
-        return self.fates[cell]
-
-    def __iter__(self) -> Iterator[Cell]:
-        return iter(self.fates)
-
-    def __len__(self) -> int:
-        return len(self.fates)
 
 
 class Survival:
@@ -136,10 +87,10 @@ class Survival:
         """
         with self.lab.channel("declares") as channel:
             names = {cell: self._declared(channel, "unconfirmed", cell) for cell in self.cells}
-        self._publisher = _Publisher(self.lab, names, self.count_each, for_ever=not pause)
-        self._publisher.start()
+        publisher = self._publisher = _Publisher(self.lab, names, self.count_each, for_ever=not pause)
+        publisher.start()
         self.lab.wait(
-            lambda: self._publisher.rounds >= self.count_each or not self._publisher.is_alive(),
+            lambda: publisher.rounds >= self.count_each or not publisher.is_alive(),
             f"{self.count_each} messages in every queue, without confirms",
             timeout,
         )
@@ -169,12 +120,11 @@ class Survival:
                     fates[cell] = _fate(sent[cell], fetch(self.lab, self.lab.name(_short(shelf, *cell))))
         return fates
 
-    def _declared(self, channel, shelf: str, cell: Cell) -> str:
+    def _declared(self, channel: BlockingChannel, shelf: str, cell: Cell) -> str:
         """The queue's full name; declared again, which does nothing while it is there."""
         settings = QUEUES[cell[0]]
         name = self.lab.name(_short(shelf, *cell))
-        arguments = {"x-queue-type": settings["type"]} if "type" in settings else None
-        channel.queue_declare(name, durable=settings["durable"], arguments=arguments)
+        channel.queue_declare(name, durable=settings["durable"], arguments={"x-queue-type": settings["type"]})
         return name
 
 
@@ -199,17 +149,28 @@ def fetch(lab: Lab, queue: str, timeout: float = COUNT_LIMIT) -> list[Message] |
             with lab.channel("counts") as channel:
                 while True:
                     method, properties, body = channel.basic_get(queue, auto_ack=True)
-                    if method is None:
+                    if method is None or properties is None:
                         return found
-                    found.append(Message(properties.message_id, body, method.redelivered))
+                    found.append(Message(properties.message_id, body or b"", method.redelivered))
         except LabError as error:
-            if "no queue" in error.what:  # other 404s say that its process is not there yet
+            if isinstance(error, QueueMissingError) and _gone(lab, queue):
                 return None
             if time.monotonic() > deadline:
                 raise WaitTimeoutError(
                     f"The queue {queue} could not be read for {timeout:g} s.", do=error.what
                 ) from error
         time.sleep(RETRY)
+
+
+def _gone(lab: Lab, queue: str) -> bool:
+    """Whether there is no such queue. AMQP's 404 can also mean that its process is not there yet."""
+    try:
+        lab.management.queue(queue)
+    except QueueMissingError:
+        return True
+    except LabError:
+        pass
+    return False
 
 
 def _fate(sent: int, found: list[Message] | None) -> Fate:

@@ -1,6 +1,7 @@
 """What became of every task: events, what they add up to, and runs of them as files."""
 
+from labkit.ledger.account import Account, Delivery, Seat
 from labkit.ledger.events import Counts, Event, Kind, Outcome, Span
 from labkit.ledger.ledger import Ledger
 
-__all__ = ["Counts", "Event", "Kind", "Ledger", "Outcome", "Span"]
+__all__ = ["Account", "Counts", "Delivery", "Event", "Kind", "Ledger", "Outcome", "Seat", "Span"]

@@ -23,7 +23,7 @@ class Kind(IntEnum):
     REJECTED = 11  # without requeue, and the queue has no dead-letter exchange
     DEAD_LETTERED = 12  # without requeue, to the queue's dead-letter exchange
     LOST = 13  # neither the broker nor a worker has it any more
-    CONNECTED = 14  # a worker; its note is the acknowledgement mode
+    CONNECTED = 14  # a worker; its note is the acknowledgement mode (see account)
     DISCONNECTED = 15
     CRASHED = 16
     STOPPED = 17
@@ -31,6 +31,10 @@ class Kind(IntEnum):
     RESUMED = 19
     BROKER_DOWN = 20
     BROKER_UP = 21
+    HANDED_OVER = (
+        22  # possibly sent to a client that the lab cannot see into, with automatic acks: fate unknown
+    )
+    DONE_ELSEWHERE = 23  # acknowledged by a client that nobody watched
 
 
 class Outcome(Enum):
@@ -42,6 +46,13 @@ class Outcome(Enum):
     DEAD_LETTERED = "dead-lettered"
     UNROUTABLE = "unroutable"
     LOST = "lost"
+    HANDED_OVER = "handed over"
+    DONE_ELSEWHERE = "done elsewhere"
+
+    @property
+    def field(self) -> str:
+        """Its name among the fields of Counts."""
+        return self.name.lower()
 
 
 @dataclass(frozen=True)
@@ -53,6 +64,7 @@ class Event:
     task_id: str | None = None
     worker: str | None = None
     note: str | None = None
+    delivery: int = 0  # which one among those that the worker holds; 0: unknown
 
 
 @dataclass(frozen=True)
@@ -66,14 +78,18 @@ class Counts:
     dead_lettered: int
     unroutable: int
     lost: int
+    handed_over: int = 0
+    done_elsewhere: int = 0
     done_twice: int = 0
 
     @property
     def adds_up(self) -> bool:
         """The law of conservation: no task is missing and none is counted twice."""
-        return self.published == (
-            self.waiting + self.in_flight + self.done + self.dead_lettered + self.unroutable + self.lost
-        )
+        return self.published == sum(number for _, number in self.by_outcome())
+
+    def by_outcome(self) -> list[tuple[Outcome, int]]:
+        """Every outcome with how many tasks have it."""
+        return [(outcome, getattr(self, outcome.field)) for outcome in Outcome]
 
 
 @dataclass

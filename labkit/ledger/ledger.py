@@ -1,30 +1,58 @@
 """What became of every task.
 
-Producers and workers only append events; what they mean is worked out when somebody asks. At every
-moment ``published = waiting + in flight + done + dead-lettered + unroutable + lost``.
+Producers and workers only append events; what they mean (account.py) is worked out when somebody asks. At every
+moment ``published`` is the sum of all outcomes.
 """
 
 from __future__ import annotations
 
+import copy
 import threading
 import time
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import islice
+from typing import Any
 
+from labkit import checks
+from labkit.ledger.account import Account, Columns, Delivery, Seat
 from labkit.ledger.events import Counts, Event, Kind, Outcome, Span
 from labkit.tasks import Task
 
 # Events are folded into the compact store once so many have gathered.
 FOLD_EVERY = 1024
+Row = tuple[float, int, str | None, str | None, str | None, int]  # an event as it is recorded
 _OUTCOMES = list(Outcome)
-_WAITING, _IN_FLIGHT, _DONE, _DEAD_LETTERED, _UNROUTABLE, _LOST = range(6)
-_GIVEN_UP = {int(Kind.REQUEUED): _WAITING, int(Kind.DEAD_LETTERED): _DEAD_LETTERED, int(Kind.REJECTED): _LOST}
-# Plain numbers for the hot loop: an Enum's attributes are slow.
-_DELIVERED, _REDELIVERED, _STARTED = int(Kind.DELIVERED), int(Kind.REDELIVERED), int(Kind.STARTED)
-_FINISHED_KIND, _ACKNOWLEDGED, _CONNECTED = int(Kind.FINISHED), int(Kind.ACKNOWLEDGED), int(Kind.CONNECTED)
-_CONFIRMED = int(Kind.CONFIRMED)
-# What a worker holds of a task: bits of a small number.
-_SETTLED, _FINISHED, _FAILED = 1, 2, 4  # the broker has forgotten it; the work is done; the work failed
+_CONNECTED, _CRASHED = int(Kind.CONNECTED), int(Kind.CRASHED)
+
+
+class _Numbers(dict[str | None, int]):
+    """Numbers names in the order in which they appear; none is -1."""
+
+    def __init__(self) -> None:
+        super().__init__({None: -1})
+
+    def __missing__(self, name: str) -> int:
+        self[name] = number = len(self) - 1
+        return number
+
+    @property
+    def names(self) -> list[str]:
+        """In the order of their numbers."""
+        return [name for name in self if name is not None]
+
+
+class _TaskNumbers(_Numbers):
+    """The same for tasks, together with what is known of them: one dictionary holds each, not two."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.unseen: dict[str, Task] = {}  # made known, and nothing was recorded of them yet
+        self.seen: list[Task | str] = []  # by number; of a foreign one there is only its id
+
+    def __missing__(self, name: str) -> int:
+        self.seen.append(self.unseen.pop(name, name))
+        return super().__missing__(name)
 
 
 class Ledger:
@@ -33,28 +61,27 @@ class Ledger:
     def __init__(self) -> None:
         self.started_at = time.time()  # seconds since the epoch
         self._zero = time.perf_counter()
-        self._tail: list[tuple] = []  # recorded and not yet folded; list.append is atomic
+        self._tail: list[Row] = []  # recorded and not yet folded; list.append and extend are atomic
         self._lock = threading.RLock()
-        # The compact store: 15 bytes an event.
-        self._times, self._kinds = array("d"), array("B")
-        self._task_numbers, self._worker_numbers = array("i"), array("h")
+        # The compact store: 19 bytes an event.
+        self._columns: Columns = (array("d"), array("B"), array("i"), array("h"), array("I"))
         self._notes: dict[int, str] = {}  # by the event's number
-        # What the events add up to.
-        self._numbers: dict[str | None, int] = {None: -1}  # a task's number by its id, in order of appearance
-        self._names: list[str] = []  # the tasks' ids by their numbers
-        self._workers: dict[str | None, int] = {None: -1}
-        self._tasks: dict[str, Task] = {}
-        self._outcome, self._finishes = bytearray(), bytearray()
-        self._held: list[dict[int, int]] = []  # by worker: task number -> bits
-        self._automatic: set[int] = set()  # workers whose deliveries the broker forgets at once
-        self._gone: set[int] = set()  # crashed: whatever else they say does not count
+        self._task_numbers, self._worker_numbers = _TaskNumbers(), _Numbers()
+        self._account = Account()
+        self._gone: set[str | None] = set()  # crashed: whatever else they say does not count
 
     @classmethod
-    def of_the_past(cls, events: Iterable[tuple]) -> Ledger:
-        """A ledger of events (time, kind, task id, worker, note) that are over; its clock stands at the last one."""
+    def of_the_past(cls, events: Iterable[tuple[Any, ...]]) -> Ledger:
+        """A ledger of events that are over; its clock stands at the last one.
+
+        They are (time, kind, task id, worker, note), and the delivery's number if it is known.
+        """
         ledger = cls()
-        ledger._store(events)
-        ledger._zero = time.perf_counter() - (ledger._times[-1] if ledger._times else 0.0)
+        rows = ((*event, 0)[:6] for event in events)
+        while batch := list(islice(rows, FOLD_EVERY)):
+            ledger._store(batch, 0.0)
+        times = ledger._columns[0]
+        ledger._zero = time.perf_counter() - (times[-1] if times else 0.0)
         return ledger
 
     # --- writing -----------------------------------------------------------------------------
@@ -66,20 +93,42 @@ class Ledger:
     def add(self, tasks: Iterable[Task]) -> None:
         """Make the tasks known (their cost, their body), so that tables and charts can show them."""
         with self._lock:
-            self._tasks.update((task.id, task) for task in tasks)
+            numbers = self._task_numbers
+            for task in tasks:
+                if (number := numbers.get(task.id)) is None:
+                    numbers.unseen[task.id] = task
+                else:
+                    numbers.seen[number] = task
 
     def record(
         self,
-        kind: Kind,
+        kind: int,
         task_id: str | None = None,
         worker: str | None = None,
         note: str | None = None,
-        _clock=time.perf_counter,
+        delivery: int = 0,
+        _clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        """Append one event, now. From any thread; takes well under a microsecond."""
+        """Append one event, now. From any thread; takes well under a microsecond.
+
+        ``kind`` is a Kind. ``delivery`` names one delivery among those that the worker holds: for a consumer the
+        delivery tag, which begins again with every CONNECTED. 0 is its oldest delivery of this task.
+        """
         tail = self._tail
-        tail.append((_clock(), kind, task_id, worker, note))
-        if len(tail) >= FOLD_EVERY and self._lock.acquire(blocking=False):
+        tail.append((_clock(), kind, task_id, worker, note, delivery))
+        if len(tail) >= FOLD_EVERY:
+            self._fold_if_free()
+
+    def record_all(self, kinds: Iterable[int], task_id: str, worker: str, delivery: int) -> None:
+        """Append several events of one moment, in this order: those of a task that takes no time."""
+        now, tail = time.perf_counter(), self._tail
+        tail.extend([(now, kind, task_id, worker, None, delivery) for kind in kinds])
+        if len(tail) >= FOLD_EVERY:
+            self._fold_if_free()
+
+    def _fold_if_free(self) -> None:
+        """Nobody who records waits for somebody who reads."""
+        if self._lock.acquire(blocking=False):
             try:
                 self._fold()
             finally:
@@ -92,217 +141,187 @@ class Ledger:
         del self._tail[:count]
         self._store(batch, self._zero)
 
-    def _store(self, batch: Iterable[tuple], zero: float = 0.0) -> None:
-        """Append the events to the store, and work out what they change. This is the hot loop."""
-        numbers, workers, held, outcome = self._numbers, self._workers, self._held, self._outcome
-        finishes, gone, automatic = self._finishes, self._gone, self._automatic
-        add_time, add_kind = self._times.append, self._kinds.append
-        add_task, add_worker = self._task_numbers.append, self._worker_numbers.append
-        for at, kind, task_id, worker, note in batch:
-            w = workers.get(worker)
-            if w is None:
-                w = workers[worker] = len(held)
-                held.append({})
-            if gone and w in gone and kind != _CONNECTED:
-                continue
-            t = numbers.get(task_id)
-            if t is None:
-                t = numbers[task_id] = len(outcome)
-                self._names.append(task_id)
-                outcome.append(_WAITING)
-                finishes.append(0)
-            if note is not None:
-                self._notes[len(self._kinds)] = note
-            add_time(at - zero)
-            add_kind(kind)
-            add_task(t)
-            add_worker(w)
-            # The usual life of a task first: this is run through for every event.
-            if kind == _STARTED:
-                continue
-            if t < 0:
-                if w >= 0:
-                    self._apply_to_worker(kind, w, note)
-            elif w < 0:
-                if kind != _CONFIRMED:
-                    self._apply_to_message(kind, t)
-            elif kind == _DELIVERED or kind == _REDELIVERED:  # noqa: PLR1714, SIM109 (faster)
-                held[w][t] = _SETTLED if w in automatic else 0
-                outcome[t] = _IN_FLIGHT
-            elif t in (mine := held[w]):
-                bits = mine[t]
-                if kind == _ACKNOWLEDGED and bits == _FINISHED:
-                    del mine[t]
-                    outcome[t] = _DONE
-                elif kind == _FINISHED_KIND and bits <= _SETTLED:
-                    if finishes[t] < 255:
-                        finishes[t] += 1
-                    if bits:  # the broker has forgotten it already
-                        del mine[t]
-                        outcome[t] = _DONE
-                    else:
-                        mine[t] = _FINISHED
-                else:
-                    self._apply_to_delivery(kind, t, mine)
+    def _store(self, batch: list[Row], zero: float) -> None:
+        """Append the events to the store, and let the account work out what they change."""
+        kinds = bytes([row[1] for row in batch])
+        if self._gone or _CRASHED in kinds:
+            batch = list(self._heard(batch))
+            kinds = bytes([row[1] for row in batch])
+        task_numbers, worker_numbers = self._task_numbers, self._worker_numbers
+        new: Columns = (
+            array("d", [row[0] - zero for row in batch]),
+            array("B", kinds),
+            array("i", [task_numbers[row[2]] for row in batch]),
+            array("h", [worker_numbers[row[3]] for row in batch]),
+            array("I", [row[5] for row in batch]),
+        )
+        self._notes.update(
+            {n: row[4] for n, row in enumerate(batch, self._account.seen) if row[4] is not None}
+        )
+        columns: Iterable[tuple[array[Any], array[Any]]] = zip(self._columns, new, strict=True)
+        for column, more in columns:
+            column.extend(more)
+        if not task_numbers.unseen:
+            task_numbers.unseen = {}  # an emptied dictionary keeps its size
+        self._account.take(new, self._notes, len(task_numbers.seen), worker_numbers.names)
 
-    def _apply_to_message(self, kind: int, t: int) -> None:
-        """What the producer or the lab says of a task."""
-        if kind == Kind.PUBLISHED:  # possibly once more, after a lost connection
-            if self._outcome[t] not in (_DONE, _IN_FLIGHT):
-                self._outcome[t] = _WAITING
-        elif kind == Kind.RETURNED:
-            self._outcome[t] = _UNROUTABLE
-        elif kind in (Kind.NACKED, Kind.LOST):
-            # Nobody has it any more. If it was finished, only its acknowledgement went unrecorded.
-            self._outcome[t] = _DONE if self._finishes[t] else _LOST
-
-    def _apply_to_delivery(self, kind: int, t: int, held: dict[int, int]) -> None:
-        """What a worker says of a task that it holds."""
-        if kind == _FINISHED_KIND:
-            held[t] |= _FINISHED
-            if self._finishes[t] < 255:
-                self._finishes[t] += 1
-        elif kind == _ACKNOWLEDGED:
-            held[t] |= _SETTLED
-        elif kind == Kind.FAILED:
-            held[t] |= _FAILED
-        elif kind in _GIVEN_UP:
-            del held[t]
-            self._outcome[t] = _GIVEN_UP[kind]
-            return
-        if held[t] > _SETTLED and held[t] & _SETTLED:
-            self._outcome[t] = _DONE if held.pop(t) & _FINISHED else _LOST
-
-    def _apply_to_worker(self, kind: int, w: int, note: str | None) -> None:
-        if kind == Kind.CONNECTED:
-            self._gone.discard(w)
-            (self._automatic.add if note == "automatic" else self._automatic.discard)(w)
-        elif kind in (Kind.CRASHED, Kind.STOPPED, Kind.DISCONNECTED):
-            for t, bits in self._held[w].items():
-                # What the broker has forgotten is lost; it queues everything else again.
-                self._outcome[t] = _LOST if bits & _SETTLED else _WAITING
-            self._held[w].clear()
-            if kind == Kind.CRASHED:
-                self._gone.add(w)
+    def _heard(self, batch: list[Row]) -> Iterator[Row]:
+        """The events without those that a worker went on to tell after its crash, up to its next connection."""
+        for row in batch:
+            kind, worker = row[1], row[3]
+            if worker in self._gone:
+                if kind != _CONNECTED:
+                    continue
+                self._gone.discard(worker)
+            elif kind == _CRASHED and worker is not None:
+                self._gone.add(worker)
+            yield row
 
     # --- reading -----------------------------------------------------------------------------
 
-    def _read(self) -> threading.RLock:
-        with self._lock:
-            self._fold()
-        return self._lock
-
-    def _ids(self) -> list[str]:
-        return self._names.copy()
-
     def counts(self) -> Counts:
         """How many tasks there are of each outcome, now."""
-        with self._read():
-            finishes = self._finishes
-            return Counts(
-                len(self._outcome),
-                *(self._outcome.count(code) for code in range(len(_OUTCOMES))),
-                done_twice=len(finishes) - finishes.count(0) - finishes.count(1),
-            )
+        with self._lock:
+            self._fold()
+            account = self._account
+            found = {outcome.field: number for outcome, number in zip(Outcome, account.counts(), strict=True)}
+            return Counts(published=len(account.place), done_twice=account.done_twice, **found)
 
     def outcome(self, task_id: str) -> Outcome:
         """What became of the task; KeyError if the ledger never heard of it."""
-        with self._read():
-            return _OUTCOMES[self._outcome[self._numbers[task_id]]]
+        checks.text("The task's id", task_id)
+        with self._lock:
+            self._fold()
+            if task_id not in self._task_numbers:
+                raise KeyError(task_id)
+            return _OUTCOMES[self._account.place[self._task_numbers[task_id]]]
 
     def outcomes(self) -> dict[str, Outcome]:
         """What became of every task, in the order they were first seen."""
-        with self._read():
-            return dict(zip(self._ids(), (_OUTCOMES[code] for code in self._outcome), strict=True))
+        with self._lock:
+            self._fold()
+            places = (_OUTCOMES[place] for place in self._account.place)
+            return dict(zip(self._task_numbers.names, places, strict=True))
 
     def task_ids(self, outcome: Outcome | None = None) -> list[str]:
         """The ids of all tasks, or of those with this outcome."""
-        with self._read():
+        with self._lock:
+            self._fold()
+            names = self._task_numbers.names
             if outcome is None:
-                return self._ids()
+                return names
             wanted = _OUTCOMES.index(outcome)
-            return [
-                task_id for task_id, code in zip(self._ids(), self._outcome, strict=True) if code == wanted
-            ]
+            return [name for name, place in zip(names, self._account.place, strict=True) if place == wanted]
 
     def task(self, task_id: str) -> Task | None:
         """The task itself, if this process made it."""
-        return self._tasks.get(task_id)
+        with self._lock:
+            numbers = self._task_numbers
+            number = numbers.get(task_id)
+            found = numbers.unseen.get(task_id) if number is None else numbers.seen[number]
+            return found if isinstance(found, Task) else None
+
+    def label(self, task_id: str) -> str:
+        """A short name for a task in tables and pictures, of a foreign one, too."""
+        return (self.task(task_id) or Task(task_id, b"")).label
 
     @property
     def workers(self) -> list[str]:
         """The workers' names in the order of their first appearance."""
-        with self._read():
-            return list(self._workers)[1:]
+        with self._lock:
+            self._fold()
+            return self._worker_numbers.names
 
-    def events(self, kinds: Iterable[Kind] | None = None, *, since: int = 0) -> Iterator[Event]:
+    def seats(self) -> dict[str, Seat]:
+        """What each worker holds, did and was sent, by its name: as of now, and for reading only."""
+        with self._lock:
+            self._fold()
+            seats = {seat.name: copy.copy(seat) for seat in self._account.seats}
+            for seat in seats.values():
+                seat.held = seat.held.copy()
+            return seats
+
+    def deliveries(self) -> list[Delivery]:
+        """Every delivery so far, oldest first, with what became of it; its numbers as in ``columns``."""
+        account = Account(remember=True)
+        with self._lock:
+            self._fold()
+            account.take(self._columns, self._notes, len(self._task_numbers.seen), self._worker_numbers.names)
+        return account.deliveries
+
+    def events(self, kinds: Iterable[int] | None = None, *, since: int = 0) -> Iterator[Event]:
         """The events so far, oldest first; only of these kinds; from event number ``since``."""
-        with self._read():
-            count, task_ids, workers = len(self._kinds), self._ids(), list(self._workers)[1:]
-        wanted = None if kinds is None else set(kinds)
+        count = len(self)
+        wanted = None if kinds is None else {int(kind) for kind in kinds}
+        times, numbers, tasks, workers, deliveries = self._columns
+        task_ids, names = self._task_numbers.names, self._worker_numbers.names
         for number in range(since, count):
-            kind = self._kinds[number]
+            kind = numbers[number]
             if wanted is None or kind in wanted:
-                t, w = self._task_numbers[number], self._worker_numbers[number]
+                t, w = tasks[number], workers[number]
                 yield Event(
-                    self._times[number],
+                    times[number],
                     Kind(kind),
                     task_ids[t] if t >= 0 else None,
-                    workers[w] if w >= 0 else None,
+                    names[w] if w >= 0 else None,
                     self._notes.get(number),
+                    deliveries[number],
                 )
 
-    def columns(self, since: int = 0) -> tuple[array, array, array, array]:
-        """The events from number ``since`` as columns: times, kinds, numbers of the tasks and of the workers.
+    def columns(self, since: int = 0) -> Columns:
+        """The events from number ``since`` as columns: times, kinds, and numbers of tasks, workers, deliveries.
 
         Many times cheaper than ``events``, for whoever follows a run while it goes. -1 is no task, or no worker;
         what the numbers name is told by ``task_id``, ``workers`` and ``note``.
         """
-        with self._read():
-            store = self._times, self._kinds, self._task_numbers, self._worker_numbers
-            return tuple(column[since:] for column in store)
+        with self._lock:
+            self._fold()
+            times, kinds, tasks, workers, deliveries = self._columns
+            return times[since:], kinds[since:], tasks[since:], workers[since:], deliveries[since:]
 
     def task_id(self, number: int) -> str:
         """The id of the task with this number in ``columns``."""
-        return self._names[number]
+        found = self._task_numbers.seen[number]
+        return found.id if isinstance(found, Task) else found
 
-    def note(self, number: int) -> str | None:
-        """The note of the event with this number."""
-        return self._notes.get(number)
+    @property
+    def notes(self) -> Mapping[int, str]:
+        """The notes by the numbers of their events."""
+        return self._notes
 
     def __len__(self) -> int:
         """How many events there are."""
-        with self._read():
-            return len(self._kinds)
+        with self._lock:
+            self._fold()
+            return len(self._columns[0])
 
     def spans(self) -> list[Span]:
         """Every attempt at a task, in the order they were started; one under way ends now."""
-        with self._read():
-            store = zip(self._times, self._kinds, self._task_numbers, self._worker_numbers, strict=True)
-            events, task_ids, workers = list(store), self._ids(), list(self._workers)[1:]
-        # Plain numbers and no Event objects: a run of 100,000 tasks is drawn from this.
-        arrived: dict[tuple[int, int], tuple[float, bool]] = {}
-        running: dict[int, Span] = {}  # by worker: it does one task at a time
-        spans: list[Span] = []
-        delivered, redelivered, started = int(Kind.DELIVERED), int(Kind.REDELIVERED), int(Kind.STARTED)
-        ends = {int(Kind.FINISHED): "finished", int(Kind.FAILED): "failed", int(Kind.CRASHED): "crashed"}
-        ends |= {int(Kind.STOPPED): "stopped", int(Kind.DISCONNECTED): "stopped"}
-        for time_, kind, t, w in events:
-            if kind == delivered or kind == redelivered:  # noqa: SIM109
-                arrived[t, w] = (time_, kind == redelivered)
-            elif kind == started:
-                at, again = arrived.pop((t, w), (time_, False))
-                span = running[w] = Span(task_ids[t], workers[w], at, time_, time_, "running", again)
-                spans.append(span)
-            elif kind in ends and w in running:
-                span = running.pop(w)
-                span.ended, span.how = time_, ends[kind]
-        for span in running.values():
-            span.ended = max(self.now(), span.started)
-        return spans
+        task_ids, workers, now = self._task_numbers.names, self._worker_numbers.names, self.now()
+        begun = sorted(
+            ((one.begun, one) for one in self.deliveries() if one.begun is not None), key=lambda pair: pair[0]
+        )
+        return [
+            Span(
+                task_ids[one.task],
+                workers[one.worker],
+                one.delivered,
+                started,
+                max(now, started) if one.ended is None else one.ended,
+                one.how,
+                one.again,
+            )
+            for started, one in begun
+        ]
+
+    def busy(self, until: float | None = None) -> dict[str, float]:
+        """By worker: the seconds that it worked; a task under way counts up to ``until``, or now."""
+        now = self.now() if until is None else until
+        return {name: seat.busy_until(now) for name, seat in self.seats().items()}
 
     def _tasks_of(self, worker: str, kinds: set[Kind]) -> list[str]:
-        return [event.task_id for event in self.events(kinds) if event.worker == worker]
+        events = self.events(kinds)
+        return [event.task_id for event in events if event.worker == worker and event.task_id is not None]
 
     def delivered_to(self, worker: str) -> list[str]:
         """The ids of what was delivered to the worker, in order, redeliveries included."""
@@ -322,8 +341,10 @@ class Ledger:
 
     def done_twice(self) -> list[str]:
         """The ids of the tasks that were finished more than once."""
-        with self._read():
-            return [task_id for task_id, times in zip(self._ids(), self._finishes, strict=True) if times > 1]
+        with self._lock:
+            self._fold()
+            each = zip(self._task_numbers.names, self._account.finishes, strict=True)
+            return [task_id for task_id, times in each if times > 1]
 
     def downtimes(self) -> list[tuple[float, float]]:
         """When the broker was away: from, to, in seconds since the ledger began."""
@@ -345,4 +366,4 @@ class Ledger:
                 first = event.time
             if event.kind == Kind.FINISHED:
                 last = event.time
-        return last - first if last is not None else 0.0
+        return last - first if last is not None and first is not None else 0.0

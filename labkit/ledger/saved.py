@@ -7,14 +7,14 @@ import math
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from labkit.errors import SavedRunError
 from labkit.ledger.events import Kind
 from labkit.ledger.ledger import Ledger
 from labkit.tasks import Task
 
-FORMAT = 1
+FORMAT = 2  # 1 had no delivery numbers
 LONGEST_LINE = 100_000_000  # characters; the figures of a long run with many workers stand in one line
 
 
@@ -27,30 +27,32 @@ def lines(ledger: Ledger) -> Iterator[str]:
         yield json.dumps({"task": task_id, **known})
     count = 0
     for event in ledger.events():
-        yield json.dumps([round(event.time, 6), event.kind.name, event.task_id, event.worker, event.note])
+        row = [round(event.time, 6), event.kind.name, event.task_id, event.worker, event.note, event.delivery]
+        yield json.dumps(row)
         count += 1
     yield json.dumps({"events": count})
 
 
 def ledger(lines: Iterable[str], name: str = "the saved run") -> Ledger:
     """The ledger that ``lines()`` wrote; SavedRunError if it is something else or damaged."""
-    number, started_at, whole = 0, None, False
+    number, started_at, whole, written = 0, None, False, FORMAT
     tasks: dict[str, Task | None] = {}
 
-    def events() -> Iterator[tuple]:
-        nonlocal number, started_at, whole
+    def events() -> Iterator[tuple[Any, ...]]:
+        nonlocal number, started_at, whole, written
         count = 0
         for number, line in enumerate(lines, 1):  # noqa: B007 (told in the error)
             _expect(len(line) <= LONGEST_LINE, "it is too long")
             entry = json.loads(line)
             if isinstance(entry, list):
-                at, kind, task_id, worker, note = entry
+                at, kind, task_id, worker, note, delivery = entry if written > 1 else (*entry, 0)
                 _expect(task_id is None or task_id in tasks, f"task {task_id!r} is not listed")
                 _expect(isinstance(worker, str | None) and isinstance(note, str | None), "no names")
                 count += 1
-                yield _finite(at), Kind[kind], task_id, worker, note
+                yield _finite(at), Kind[kind], task_id, worker, note, delivery
             elif "ledger" in entry:
-                _expect(entry["ledger"] == FORMAT, f"format {entry['ledger']} is not known")
+                written = entry["ledger"]
+                _expect(written in range(1, FORMAT + 1), f"format {written} is not known")
                 started_at = _finite(entry["started_at"])
             elif "events" in entry:
                 whole = entry["events"] == count
@@ -72,7 +74,7 @@ def ledger(lines: Iterable[str], name: str = "the saved run") -> Ledger:
     return found
 
 
-def _task(entry: dict) -> Task | None:
+def _task(entry: dict[str, Any]) -> Task | None:
     _expect(isinstance(entry["task"], str), "a task without an id")
     if "cost" not in entry:
         return None
@@ -81,7 +83,7 @@ def _task(entry: dict) -> Task | None:
     return Task(entry["task"], b"", cost=cost, kind=entry["kind"], delay=delay)
 
 
-def _finite(value: object) -> float:
+def _finite(value: Any) -> float:
     found = float(value)
     _expect(math.isfinite(found), f"{value!r} is no time and no cost")
     return found

@@ -26,6 +26,3 @@ def card(look: str, title: str, inside: str = "") -> str:
 def lines(text: str) -> str:
     """Text as markup that keeps its lines."""
     return f'<div style="white-space:pre-line">{html.escape(text)}</div>' if text else ""
-
-
-# ---------------------------------------------------------------- predictions

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 from labkit.errors import UsageError
 from labkit.lesson.cards import card, lines
@@ -16,9 +17,9 @@ class Prediction:
 
     def __init__(self, question: str) -> None:
         self.question = question
-        self.answer: object = None  # None until the learner answers; may be set from code as well
+        self.answer: Any = None  # None until the learner answers; may be set from code as well
 
-    def reveal(self, outcome: object, why: str = "") -> None:
+    def reveal(self, outcome: Any, why: str = "") -> None:
         """Show the prediction beside the ``outcome``, and ``why`` it came so."""
         verdict, look = self._verdict(outcome)
         mine, real = self._say(self.answer), self._say(outcome)
@@ -32,17 +33,17 @@ class Prediction:
         inside += lines(verdict) + lines(why)
         show(f"{text}\n{why}" if why else text, card(look, html.escape(self.question), inside))
 
-    def _say(self, answer: object) -> str:
+    def _say(self, answer: Any) -> str:
         return "–" if answer is None else str(answer)
 
-    def _verdict(self, outcome: object) -> tuple[str, str]:
+    def _verdict(self, outcome: Any) -> tuple[str, str]:
         if self.answer is None:
             return "You made no prediction this time.", "neutral"
         if self._agrees(outcome):
             return "✔ Just as you predicted.", "right"
         return "✘ Not what you predicted: now it is worth finding out why.", "wrong"
 
-    def _agrees(self, outcome: object) -> bool:
+    def _agrees(self, outcome: Any) -> bool:
         return str(self.answer) == str(outcome)
 
     def __repr__(self) -> str:
@@ -114,14 +115,14 @@ class _Number(Prediction):
         super().__init__(question)
         self.within, self.unit = within, unit
 
-    def _say(self, answer: object) -> str:
+    def _say(self, answer: Any) -> str:
         if answer is None:
             return super()._say(answer)
         number = f"{answer:,.6g}" if isinstance(answer, float) else f"{answer:,}"
         return f"{number} {self.unit}".strip()
 
-    def _agrees(self, outcome: object) -> bool:
-        return abs(self.answer - outcome) <= self.within * abs(outcome)
+    def _agrees(self, outcome: Any) -> bool:
+        return bool(abs(self.answer - outcome) <= self.within * abs(outcome))
 
     def _widgets(self) -> list:
         import ipywidgets
@@ -159,7 +160,7 @@ class _Grid(Prediction):
             + " or ".join(self.options)
         )
 
-    def _say(self, answer: object) -> str:
+    def _say(self, answer: Any) -> str:
         if not answer:
             return super()._say(None)
         cells = ((row, column) for row in self.rows for column in self.columns)
@@ -194,8 +195,8 @@ class _Grid(Prediction):
         columns = f"max-content repeat({len(self.columns)}, max-content)"
         return [ipywidgets.GridBox(cells, layout={"grid_template_columns": columns, "grid_gap": "4px 16px"})]
 
-    def reveal(self, outcome: Mapping[tuple[str, str], str], why: str = "") -> None:
-        """Show a table of what happened, with what was predicted in each cell."""
+    def reveal(self, outcome: Any, why: str = "") -> None:
+        """Show a table of what happened, the ``outcome`` by (row, column), with what was predicted in each cell."""
         mine = self.answer or {}
         right = sum(mine.get(key) == value for key, value in outcome.items())
         head = "".join(
@@ -238,7 +239,7 @@ def predict(
     """
     if grid is not None:
         rows, columns = grid
-        prediction = _Grid(question, list(rows), list(columns), list(options or ("kept", "lost")))
+        prediction: Prediction = _Grid(question, list(rows), list(columns), list(options or ("kept", "lost")))
     elif number:
         prediction = _Number(question, within, unit)
     elif options:

@@ -2,20 +2,43 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
 import ipywidgets
 
-if TYPE_CHECKING:
-    from labkit.live.replay import Replay
+SPEEDS = (0.5, 1.0, 2.0, 5.0, 10.0)  # times as fast as it was
+
+
+class Player(Protocol):
+    """What the buttons ask of a replay; times in seconds since its run's ledger began."""
+
+    speed: float
+
+    @property
+    def began(self) -> float: ...
+
+    @property
+    def length(self) -> float: ...
+
+    @property
+    def playing(self) -> bool: ...
+
+    @property
+    def position(self) -> float: ...
+
+    def play(self) -> object: ...
+
+    def pause(self) -> object: ...
+
+    def step(self) -> object: ...
+
+    def go_to(self, position: float, /) -> object: ...
 
 
 class Controls:
     """Play or pause, step, how fast, and where in the run."""
 
-    def __init__(self, replay: Replay) -> None:
-        from labkit.live.replay import SPEEDS
-
+    def __init__(self, replay: Player) -> None:
         self._replay = replay
         self._moving = False  # the slider is being moved by the replay, not by the learner
         speeds = sorted({*SPEEDS, replay.speed})
@@ -44,7 +67,7 @@ class Controls:
         row.layout.flex_flow = "row wrap"
         self.widgets = (row,)
 
-    def _moved(self, change: dict) -> None:
+    def _moved(self, change: dict[str, Any]) -> None:
         if not self._moving:
             self._replay.go_to(change["new"])
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from labkit.live.moment import DEAD_LETTERED, HELD, LOST, UNROUTABLE, WAITING, Seat, State
+from labkit.ledger import Outcome, Seat
+from labkit.ledger.account import DONE, IN_FLIGHT, WAITING
+from labkit.live.moment import State
 from labkit.loads import Load, Sample
+from labkit.words import plural
 
 MOST = 64  # workers that are drawn
 STATES = {
@@ -17,6 +20,12 @@ STATES = {
     "crashed": "✕ crashed",
     "stopped": "■ left",
 }
+
+NAMES = (
+    "ready",
+    "with workers",
+    *(outcome.value for outcome in list(Outcome)[2:]),
+)  # in the order of Outcome
 
 # How much of its task a worker has done (0 to 1), and how much more it does each second.
 Pace = Callable[[Seat], tuple[float, float]]
@@ -39,9 +48,8 @@ def strangers(state: State, sample: Sample | None) -> list[Load]:
 
 def sum_of(state: State, counts: Sequence[int]) -> str:
     """Where the published tasks are, as a sum that adds up."""
-    names = ("ready", "with workers", "done", "dead-lettered", "unroutable", "lost")
     parts = [
-        f"{count} {name}" for count, name in zip(counts, names, strict=True) if count or name in names[:3]
+        f"{count} {name}" for count, name in zip(counts, NAMES, strict=True) if count or name in NAMES[:3]
     ]
     twice = f"   ({state.done_twice} done twice)" if state.done_twice else ""
     return f"{len(state.place)} published  =  {'  +  '.join(parts)}{twice}"
@@ -49,14 +57,9 @@ def sum_of(state: State, counts: Sequence[int]) -> str:
 
 def sentence(state: State, counts: Sequence[int]) -> str:
     """The picture for those who cannot see it."""
-    parts = [
-        f"{counts[2]} of {len(state.place)} tasks done, {counts[WAITING]} ready, {counts[HELD]} with workers"
-    ]
-    parts += [
-        f"{counts[place]} {name}"
-        for place, name in ((DEAD_LETTERED, "dead-lettered"), (UNROUTABLE, "unroutable"), (LOST, "lost"))
-        if counts[place]
-    ]
+    done = f"{counts[DONE]} of {plural(len(state.place), 'task')} done"
+    parts = [f"{done}, {counts[WAITING]} ready, {counts[IN_FLIGHT]} with workers"]
+    parts += [f"{count} {name}" for count, name in list(zip(counts, NAMES, strict=True))[3:] if count]
     if state.done_twice:
         parts.append(f"{state.done_twice} done twice")
     said = ", ".join(parts) + "."
@@ -80,12 +83,11 @@ def text(state: State, pace: Pace, title: str = "", width: int = 80) -> str:
     )
     for seat in state.seats[:MOST]:
         bar = ""
-        if seat.current >= 0:
+        if seat.current is not None:
             full = round(10 * min(1.0, pace(seat)[0]))
-            again = "↻" if state.again[seat.current] else " "
-            bar = f"{again}{state.label(seat.current):>4} {'█' * full}{'░' * (10 - full)}"
-        waits = len(seat.held) - (seat.current in seat.held)
-        tail = f"lost {len(seat.lost)}" if seat.lost else f"holds {waits}" if waits else ""
+            again = "↻" if state.again[seat.current.task] else " "
+            bar = f"{again}{state.label(seat.current.task):>4} {'█' * full}{'░' * (10 - full)}"
+        tail = f"lost {len(seat.lost)}" if seat.lost else f"holds {seat.waits}" if seat.waits else ""
         lines.append(
             f"{short(seat.name, 13):<13} {STATES[seat.word]:<14} {bar:<16} {tail:<10} done {seat.done}".rstrip()
         )

@@ -8,15 +8,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 from labkit.errors import UsageError
+from labkit.ledger import Seat
 from labkit.live import captions as words
 from labkit.live import scene as scenes
 from labkit.live import screen as screens
-from labkit.live.moment import Seat, State
+from labkit.live.moment import State
 from labkit.live.watch import FPS, TERMINAL_FPS
+from labkit.notebook import in_notebook
 from labkit.results.run import Run
 
 SLOWEST, FASTEST = 0.5, 10.0
-SPEEDS = (0.5, 1.0, 2.0, 5.0, 10.0)
 LEAD = 0.05  # seconds of the run that are shown after its last event
 
 
@@ -46,8 +47,6 @@ class Replay:
         self._thread.start()
 
     def _make_screen(self):
-        from labkit.notebook import in_notebook
-
         if not in_notebook():
             return screens.Terminal()
         try:
@@ -200,12 +199,12 @@ class Replay:
 
     def _pace(self, seat: Seat) -> tuple[float, float]:
         """How far the worker is: here it is known when it will be done."""
-        end = self._ends.get((seat.name, seat.since), self._position)
-        seconds = end - seat.since
+        since = 0.0 if seat.current is None or seat.current.begun is None else seat.current.begun
+        seconds = self._ends.get((seat.name, since), self._position) - since
         if seconds <= 0:
             return 0.0, 0.0
         rate = 0.0 if seat.paused or not self._playing else self._speed / seconds
-        return min(1.0, (self._position - seat.since) / seconds), rate
+        return min(1.0, (self._position - since) / seconds), rate
 
     def _ipython_display_(self) -> None:
         """Already shown; a cell that ends with it must not show it twice."""

@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from itertools import islice
 
-from labkit.live.captions import MOST, STATES, Pace, sentence, short, strangers, sum_of
-from labkit.live.moment import DEAD_LETTERED, FINISHED, LOST, SETTLED, UNROUTABLE, WAITING, Seat, State
+from labkit.ledger import Delivery, Kind, Seat
+from labkit.ledger.account import LOST, WAITING
+from labkit.live.captions import MOST, NAMES, STATES, Pace, sentence, short, strangers, sum_of
+from labkit.live.moment import State
 from labkit.loads import Load, Sample
 
 WIDTH = 900  # units of the drawing; it scales to the room there is
@@ -89,9 +91,8 @@ class Layout:
             self._word(8, y + 16, "name", short(seat.name, 15))
             self._word(8, y + 31, f"is {seat.word}", STATES[seat.word])
             self._current(seat, w, SLOT, y + 5, SLOT_WIDTH, pace)
-            held = [t for t in islice(seat.held, MOST_BOXES) if t != seat.current]
-            look = self._look_of(seat)
-            if seat.lost and not held:
+            waiting = [one for one in islice(seat.held.values(), MOST_BOXES) if one is not seat.current]
+            if seat.lost and not waiting:
                 self._row(
                     "worker",
                     seat.lost[:MOST_BOXES],
@@ -102,8 +103,16 @@ class Layout:
                     lambda t: ("lost", ""),
                 )
             else:
-                waits = len(seat.held) - (seat.current in seat.held)
-                self._row("worker", held, waits, BUFFER, BUFFER_END, y + 5, look)
+                looks = {one.task: self._held(one) for one in waiting}
+                self._row(
+                    "worker",
+                    [one.task for one in waiting],
+                    seat.waits,
+                    BUFFER,
+                    BUFFER_END,
+                    y + 5,
+                    looks.__getitem__,
+                )
             self._word(DONE_LEFT, y + 17, "name", f"✔ {seat.done}")
             self._panel(DONE_LEFT, y + 23, round(DONE_WIDTH * seat.dots / most), 6, "bar")
             y += ROW
@@ -127,8 +136,7 @@ class Layout:
         for w, seat in enumerate(seats):
             x, y = 2 + (w % columns) * width, WORKERS_TOP - 16 + (w // columns) * ROW
             self._panel(x, y, width - 4, ROW - 4, f"worker {seat.word}")
-            waits = len(seat.held) - (seat.current in seat.held)
-            mark = STATES[seat.word].split()[0]
+            waits, mark = seat.waits, STATES[seat.word].split()[0]
             if columns == 4:
                 self._word(x + 6, y + 16, "name", short(seat.name, 11))
                 self._word(x + 6, y + 31, f"is {seat.word}", STATES[seat.word])
@@ -150,15 +158,17 @@ class Layout:
 
     def _tray(self, y: int, counts: Sequence[int]) -> int:
         """What is neither waiting nor held nor done, on one line: shown once there is any."""
-        kinds = [(DEAD_LETTERED, "dead-lettered"), (UNROUTABLE, "unroutable")]
-        if not any(seat.lost for seat in self.state.seats):  # they are in their worker's row
-            kinds.insert(0, (LOST, "lost"))
-        kinds = [(place, name) for place, name in kinds if counts[place]]
+        order = [place for place in (LOST, *range(3, len(NAMES))) if counts[place]]
+        kinds = [(place, NAMES[place]) for place in dict.fromkeys(order)]
+        if any(seat.lost for seat in self.state.seats):  # they are in their worker's row
+            kinds = [(place, name) for place, name in kinds if place != LOST]
         for number, (place, name) in enumerate(kinds):
             x, end = (8 + (WIDTH - 16) * at // len(kinds) for at in (number, number + 1))
             look, tasks = "lost" if place == LOST else "dead", self.state.first(place, MOST_BOXES)
             self._word(x, y + 19, "name alarm" if place == LOST else "name", f"{counts[place]} {name}")
-            self._row("tray", tasks, counts[place], x + 132, end, y, lambda t, look=look: (look, ""))
+            self._row(
+                "tray", tasks, counts[place], x + 132, end, y, dict.fromkeys(tasks, (look, "")).__getitem__
+            )
         return y + BOX + 6 if kinds else y
 
     def _broker(self, sample: Sample | None, now: float, others: Sequence[Load]) -> str:
@@ -173,26 +183,20 @@ class Layout:
 
     def _current(self, seat: Seat, w: int, x: int, y: int, room: int, pace: Pace, height: int = BOX) -> None:
         self._panel(x, y, room, height, "slot")
-        if seat.current >= 0:
+        if seat.current is not None:
             share, rate = pace(seat)
-            look = "work again" if self.state.again[seat.current] else "work"
-            label = self._label(seat.current)
-            self.boxes.append(
-                [seat.current, x, y, room, height, look, label, round(share, 3), round(rate, 3)]
-            )
+            t = seat.current.task
+            look = "work again" if self.state.again[t] else "work"
+            self.boxes.append([t, x, y, room, height, look, self._label(t), round(share, 3), round(rate, 3)])
 
     def _waiting(self, t: int) -> tuple[str, str]:
         return ("wait again", "↻") if self.state.again[t] else ("wait", "")
 
-    def _look_of(self, seat: Seat) -> Look:
-        def look(t: int) -> tuple[str, str]:
-            bits = seat.held[t]
-            again = " again" if self.state.again[t] else ""
-            if bits & FINISHED:
-                return f"unacked{again}", "✓"
-            return (f"forgotten{again}" if bits & SETTLED else f"held{again}"), "↻" if again else ""
-
-        return look
+    def _held(self, one: Delivery) -> tuple[str, str]:
+        again = " again" if self.state.again[one.task] else ""
+        if one.work == Kind.FINISHED:
+            return f"unacked{again}", "✓"
+        return (f"forgotten{again}" if one.settled else f"held{again}"), "↻" if again else ""
 
     def _width(self, t: int, size: int) -> float:
         cost = self.state.cost(t)
@@ -221,8 +225,8 @@ class Layout:
             label = mark if width >= TIGHT_ROOM else ""
             if width >= room:  # numbers of this many digits fit
                 number = self._label(t)
-                label = next((say for say in (mark + number, number) if len(say) * LABEL_ROOM <= width), None)
-                if label is None:
+                label = next((say for say in (mark + number, number) if len(say) * LABEL_ROOM <= width), "")
+                if not label:
                     name += " tight"
                     label = number if len(number) * TIGHT_ROOM <= width else mark
             box([t, x, y, width, BOX, name, label])

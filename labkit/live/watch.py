@@ -7,11 +7,11 @@ import time
 
 from labkit.errors import UsageError
 from labkit.lab import Lab
-from labkit.ledger import Ledger
+from labkit.ledger import Ledger, Seat
 from labkit.live import captions as words
 from labkit.live import scene as scenes
 from labkit.live import screen as screens
-from labkit.live.moment import Seat, State
+from labkit.live.moment import State
 from labkit.loads import Sample
 
 FPS = 12  # looks a second; 10 are promised, and each costs about a thousandth of a second
@@ -114,11 +114,13 @@ class Watch:
         worker = self._active.get(seat.name)
         speed = worker.speed if worker is not None and not seat.paused else 0.0
         known = self._progress.get(seat.name)
-        if known is None or known[0] != seat.since:
-            known = self._progress[seat.name] = [seat.since, 0.0, seat.since]
+        if seat.current is None or (since := seat.current.begun) is None:
+            return 0.0, 0.0
+        if known is None or known[0] != since:
+            known = self._progress[seat.name] = [since, 0.0, since]
         known[1] += (self._now - known[2]) * speed
         known[2] = self._now
-        dots = self._state.cost(seat.current)
+        dots = self._state.cost(seat.current.task)
         seconds = (dots or 0) * (worker.seconds_per_dot if worker is not None else self._dot)
         return (min(1.0, known[1] / seconds), speed / seconds) if seconds else (0.0, 0.0)
 

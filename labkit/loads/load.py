@@ -17,7 +17,8 @@ class Load:
     """What was counted for one worker; all in messages.
 
     ``automatic`` are those of the deliveries that need no acknowledgement. ``stale`` says that a channel
-    of this worker was gone at the end: the figures are the last that were seen of it.
+    of this worker was gone at the end: the figures are the last that were seen of it. ``late`` says that the
+    broker had shown none of this worker's when they were taken: the zeros are no count.
     """
 
     worker: str
@@ -27,6 +28,7 @@ class Load:
     unacknowledged: int = 0
     automatic: int = 0
     stale: bool = False
+    late: bool = False
 
     def __add__(self, other: Load) -> Load:
         return Load(
@@ -37,6 +39,7 @@ class Load:
             self.unacknowledged + other.unacknowledged,
             self.automatic + other.automatic,
             self.stale or other.stale,
+            self.late or other.late,
         )
 
     def agrees(self, other: Load, figures: tuple[str, ...] = COUNTED) -> bool:

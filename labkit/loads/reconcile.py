@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from labkit.ledger import Kind, Ledger
+from labkit.ledger import Ledger
 from labkit.loads.load import COUNTED, Load, total
 from labkit.words import listed, plural
 
@@ -40,33 +39,12 @@ class Reconciliation:
 
 def expected_loads(ledger: Ledger) -> dict[str, Load]:
     """What the broker should have counted for each worker, if it counted what the ledger recorded."""
-    counted: dict[str, Counter[str]] = defaultdict(Counter)
-    held: dict[str, set[str | None]] = defaultdict(set)
-    mode: dict[str, str | None] = {}
-    settles = {Kind.ACKNOWLEDGED, Kind.REQUEUED, Kind.REJECTED, Kind.DEAD_LETTERED}
-    leaves = {Kind.CRASHED, Kind.STOPPED, Kind.DISCONNECTED}
-    for event in ledger.events({Kind.DELIVERED, Kind.REDELIVERED, Kind.CONNECTED} | settles | leaves):
-        worker, kind = event.worker, event.kind
-        if worker is None:
-            continue
-        if kind in (Kind.DELIVERED, Kind.REDELIVERED):
-            counted[worker]["delivered"] += 1
-            counted[worker]["redelivered"] += kind is Kind.REDELIVERED
-            if mode.get(worker) == "automatic":
-                counted[worker]["automatic"] += 1
-            else:
-                held[worker].add(event.task_id)
-        elif kind is Kind.CONNECTED:
-            mode[worker] = event.note
-        elif kind in leaves:
-            held[worker].clear()
-        else:
-            held[worker].discard(event.task_id)
-            counted[worker]["acknowledged"] += kind is Kind.ACKNOWLEDGED
     return {
-        name: Load(name, unacknowledged=len(held[name]), **counted[name])
-        for name in ledger.workers
-        if name in mode or counted[name]["delivered"]
+        name: Load(
+            name, seat.delivered, seat.acknowledged, seat.redelivered, seat.unacknowledged, seat.automatic
+        )
+        for name, seat in ledger.seats().items()
+        if seat.mode or seat.delivered
     }
 
 
@@ -80,7 +58,7 @@ def reconcile(
     rows = []
     for name, mine in expected.items():
         theirs = final.get(name)
-        if theirs is None:
+        if theirs is None or theirs.late:
             if mine.delivered or mine.acknowledged:
                 rows.append(Difference(name, "delivered", 0, mine.delivered, "the broker never showed it"))
             continue

@@ -13,91 +13,19 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, astuple, dataclass, field, replace
-from typing import Any
+from dataclasses import replace
 
-from labkit.errors import LabError, SavedRunError, WaitTimeoutError
+from labkit.errors import LabError, WaitTimeoutError
 from labkit.ledger import Ledger
 from labkit.loads.load import COUNTED, Load, Meter, total
-from labkit.loads.reconcile import Reconciliation, expected_loads, reconcile
+from labkit.loads.loads import Loads, Sample
+from labkit.loads.reconcile import expected_loads
 from labkit.management import Management
 from labkit.management.answers import DEFAULT_AGE, Queue
 from labkit.words import natural
 
 INTERVAL = 0.5  # seconds between samples
 POLL = 0.1  # seconds between looks while the last figures settle
-
-
-@dataclass(frozen=True)
-class Sample:
-    """One moment: ``time`` in seconds since the ledger began, the rest in messages."""
-
-    time: float
-    loads: tuple[Load, ...]
-    ready: int
-    unacknowledged: int
-
-
-@dataclass
-class Loads:
-    """The broker's figures of a run.
-
-    ``final`` has the last ones by worker, ``samples`` those on the way. ``total`` is the queues' own
-    count, which outlives channels. ``settled`` says that the figures stood still (or were as expected)
-    before the time limit. ``problem`` is why there are no figures, if there are none.
-    """
-
-    final: dict[str, Load] = field(default_factory=dict)
-    samples: list[Sample] = field(default_factory=list)
-    total: Load | None = None
-    settled: bool = True
-    problem: str = ""
-
-    def reconcile(self, ledger: Ledger) -> Reconciliation:
-        """Compares the broker's final figures with what the ledger recorded."""
-        if self.problem and not self.final:
-            return Reconciliation(False, f"The broker gave no figures to compare with: {self.problem}")
-        return reconcile(self.final, expected_loads(ledger), self.total, self.settled)
-
-    def to_dict(self) -> dict[str, Any]:
-        """This as plain dictionaries and lists, for a file of JSON."""
-        return {
-            "final": [asdict(load) for load in self.final.values()],
-            "total": asdict(self.total) if self.total else None,
-            "settled": self.settled,
-            "problem": self.problem,
-            "samples": [
-                [sample.time, sample.ready, sample.unacknowledged, [list(astuple(load)) for load in sample.loads]]
-                for sample in self.samples
-            ],
-        }  # fmt: skip
-
-    @classmethod
-    def from_dict(cls, saved: Mapping[str, Any]) -> Loads:
-        """The opposite of ``to_dict``. Raises SavedRunError if it is nothing of the kind."""
-        try:
-            finals = [_load(**load) for load in saved["final"]]
-            return cls(
-                final={load.worker: load for load in finals},
-                samples=[
-                    Sample(float(at), tuple(_load(*row) for row in rows), int(ready), int(unacknowledged))
-                    for at, ready, unacknowledged, rows in saved["samples"]
-                ],
-                total=_load(**saved["total"]) if saved.get("total") else None,
-                settled=bool(saved.get("settled", True)),
-                problem=str(saved.get("problem", "")),
-            )
-        except (KeyError, TypeError, ValueError, OverflowError) as error:
-            raise SavedRunError(
-                "The broker's figures in this saved run are damaged.", do="Save the run again."
-            ) from error
-
-
-def _load(worker: str, *figures: Any, **more: Any) -> Load:
-    """A Load of a saved run; TypeError where something else than its figures stands there."""
-    if not isinstance(worker, str) or not all(isinstance(each, int) for each in (*figures, *more.values())):
-        raise TypeError("a load is a name and whole numbers")
-    return Load(worker, *figures, **more)
 
 
 class LoadSampler(threading.Thread):
@@ -193,6 +121,7 @@ class LoadSampler(threading.Thread):
                 raise WaitTimeoutError(
                     f"The load sampler did not end within {timeout:g} seconds.",
                     do="The broker's management API hangs; restart the kernel if it goes on.",
+                    limit=timeout,
                 )
         self._management.close()
 
@@ -281,9 +210,12 @@ class LoadSampler(threading.Thread):
         with self._lock:
             final, queues = self._by_worker(), self._total()
             gone = [load for load in final.values() if load.stale]
-            # Some left before the broker showed them at all.
+            # Some left before the broker showed them at all, or it is too busy to have shown them yet.
             expected = expected_loads(self._ledger)
-            gone += [Load(n, stale=True) for n in expected if n not in final and expected[n].delivered]
+            unseen = [Load(name, late=True) for name in expected if name not in final]
+            gone += [load for load in unseen if expected[load.worker].delivered]
+            if self.samples:
+                final |= {load.worker: load for load in unseen}
             if len(gone) == 1 and queues is not None:
                 final[gone[0].worker] = _remainder(gone[0], queues, final.values())
             problem = self.problem if not self.samples else ""
@@ -297,4 +229,4 @@ def _remainder(load: Load, queues: Load, loads: Iterable[Load]) -> Load:
     rest = {what: getattr(queues, what) - getattr(others, what) for what in COUNTED}
     if any(rest[what] < getattr(load, what) for what in rest):
         return load  # the queues' figures are older than what was seen of this worker
-    return replace(load, **rest)
+    return replace(load, **rest, stale=True, late=False)

@@ -59,6 +59,7 @@ class Queue:
     delivered: int
     acknowledged: int
     redelivered: int
+    automatic: int = 0  # sent, or fetched, without waiting for an acknowledgement
 
     @classmethod
     def read(cls, row: Row) -> Queue:
@@ -71,6 +72,7 @@ class Queue:
             arguments=arguments if isinstance(arguments, dict) else {},
             ready=number(row, "messages_ready"),
             consumers=number(row, "consumers"),
+            automatic=sum(number(row, "message_stats", what) for what in ("deliver_no_ack", "get_no_ack")),
             **_counted(row),
         )
 

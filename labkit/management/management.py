@@ -9,9 +9,8 @@ The reference: https://www.rabbitmq.com/docs/http-api-reference
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import quote
 
 from labkit.errors import ManagementError, QueueMissingError, VirtualHostError
@@ -21,14 +20,27 @@ from labkit.management.http import TIMEOUT, Api, NotFoundError
 PAGE = 500  # queues in one answer
 
 
-def of(broker) -> Management:
+class HasManagement(Protocol):
+    """What is asked of a broker: where its API is, who asks there, and about which virtual host."""
+
+    @property
+    def management_url(self) -> str | None: ...
+
+    @property
+    def management_credentials(self) -> tuple[str, str]: ...
+
+    @property
+    def vhost(self) -> str: ...
+
+
+def of(broker: HasManagement) -> Management:
     """The management API of ``broker``. Raises ManagementError if the broker has none."""
     if not broker.management_url:
         raise ManagementError(
             "The address of this broker's management API is not known.",
             do="Set LABKIT_MANAGEMENT_URL, for example to http://broker.example:15672.",
         )
-    return Management(broker.management_url, broker.username, broker.password, broker.vhost)
+    return Management(broker.management_url, *broker.management_credentials, broker.vhost)
 
 
 class Management(Api):
@@ -52,7 +64,7 @@ class Management(Api):
 
     def copy(self) -> Management:
         """The same API with a session of its own, for another thread."""
-        return Management(self.url, *self._session.auth, self.vhost, self.timeout)
+        return Management(self.url, self.username, self._password, self.vhost, self.timeout)
 
     def overview(self) -> Overview:
         """Versions, names, and how old the figures may be."""
@@ -112,18 +124,6 @@ class Management(Api):
             if row.get(key) is True
         ]
 
-    def delete_queue(self, name: str) -> None:
-        """Deletes a queue with everything in it. Raises QueueMissingError if there is none."""
-        try:
-            self.delete(f"queues/{self._vhost}/{_quoted(name)}")
-        except NotFoundError as error:
-            raise _missing(name) from error
-
-    def close_connection(self, name: str) -> None:
-        """Makes the broker close a connection (by RabbitMQ's name for it); one that is gone is no error."""
-        with contextlib.suppress(NotFoundError):
-            self.delete(f"connections/{_quoted(name)}", headers={"X-Reason": "closed from the lab"})
-
     # Listings.
 
     @property
@@ -157,12 +157,16 @@ class Management(Api):
         return VirtualHostError(
             f'The broker has no virtual host "{self.vhost}", or {self.username} may not see it.',
             do="Check the part of the AMQP address after the last slash.",
+            address=self.url,
         )
 
 
 def _missing(queue: str) -> QueueMissingError:
     return QueueMissingError(
-        f'There is no queue "{queue}".', do="Run the cell that declares it, or check the name."
+        f'There is no queue "{queue}".',
+        do="Run the cell that declares it, or check the name.",
+        queue=queue,
+        reply_code=404,
     )
 
 

@@ -5,7 +5,7 @@ opens them as a page of their own). ``Playground`` does the same from code, and 
 wrong in a comparison.
 """
 
-from labkit.playground.happen import Happening, happen
+from labkit.playground.happening import Happening, happen
 from labkit.playground.playground import Playground
 from labkit.playground.settings import Settings
 

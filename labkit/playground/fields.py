@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import html
+from typing import Any
 
 import ipywidgets
 
-from labkit.clients.worker import ACKS
+from labkit.clients.consumer import ACKS
 from labkit.compare.strategy import TYPES, Strategy
 from labkit.errors import UsageError
 
@@ -95,7 +96,7 @@ class StrategyRow:
             self.say("")
             return None
         typed = self.prefetch.value.strip().lower()
-        prefetch: object = None if typed in ("", "none", "no limit") else typed
+        prefetch: Any = None if typed in ("", "none", "no limit") else typed
         if typed.lstrip("-").isdigit():
             prefetch = int(typed)
         try:

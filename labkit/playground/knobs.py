@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import ipywidgets
 
 from labkit.playground.fields import Field, StrategyRow, choice, entry
-from labkit.playground.happen import Happening
-from labkit.playground.settings import MOST_STRATEGIES, MOST_WORKERS, OPTIONS, Settings
+from labkit.playground.happening import Happening
+from labkit.playground.settings import MOST_STRATEGIES, MOST_WORKERS, Settings
+from labkit.tasks.workloads import SECONDS, WORKLOADS
 
-MISHAPS = {
+MISHAPS: dict[str, tuple[str, str | None] | None] = {
     "nothing": None,
     "worker-1 crashes": ("crash", "worker-1"),
     "worker-1 is paused": ("pause", "worker-1"),
@@ -19,7 +21,6 @@ MISHAPS = {
     "the broker is killed": ("kill broker", None),
 }
 NAMES = {"seconds_per_dot": "1 dot is", "every": "one every", "speeds": "speeds", "count": "how many"}
-UNITS = {"pause": "s", "every": "s"}
 
 
 class Controls:
@@ -27,8 +28,9 @@ class Controls:
 
     def __init__(self, settings: Settings, changed: Callable[[], object]) -> None:
         self.settings: Settings | None = settings
-        self._changed, self._quiet = (lambda: None), True
-        self.workload = choice(list(OPTIONS), settings.workload, "9em")
+        self._changed: Callable[[], object] = lambda: None
+        self._quiet = True
+        self.workload = choice(list(WORKLOADS), settings.workload, "9em")
         self.options: dict[str, Field] = {}
         self._options = ipywidgets.HBox()
         self._options.add_class("lkp-options")
@@ -93,7 +95,7 @@ class Controls:
     def _make_options(self, options) -> None:
         self.options = {}
         for name, value in options.items():
-            made = Field(NAMES.get(name, name), entry(f"{value:g}", "3.6em"), UNITS.get(name, ""))
+            made = Field(NAMES.get(name, name), entry(f"{value:g}", "3.6em"), "s" if name in SECONDS else "")
             made.control.observe(self._touched, "value")
             self.options[name] = made
         self._options.children = tuple(one.widget for one in self.options.values())
@@ -104,7 +106,7 @@ class Controls:
         self._quiet = True
         try:
             if change["owner"] is self.workload:
-                self._make_options(OPTIONS[self.workload.value])
+                self._make_options(WORKLOADS[self.workload.value].example)
             elif change["owner"] is self.count:
                 typed = [part for part in self.speeds.control.value.replace(",", " ").split() if part]
                 self.speeds.control.value = ", ".join([*typed, *["1"] * self.count.value][: self.count.value])
@@ -127,7 +129,7 @@ class Controls:
             speeds=tuple(map(_number, self.speeds.control.value.replace(",", " ").split())),
             strategies=tuple(one for one in strategies if one is not None),
             seconds_per_dot=_number(self.dot.control.value),
-            happenings=(Happening(*what, after),) if what else (),
+            happenings=(Happening(what[0], what[1], after),) if what else (),
         )
         problems = settings.problems()
         for name, one in self.options.items():
@@ -161,7 +163,7 @@ def _head(text: str, more: str = "") -> ipywidgets.HTML:
     return ipywidgets.HTML(f"<h3>{text}</h3>{more}")
 
 
-def _number(text: str) -> object:
+def _number(text: str) -> Any:
     """The number that was typed, or what was typed: it is then refused by name."""
     text = text.strip()
     try:

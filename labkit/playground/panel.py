@@ -11,7 +11,7 @@ import ipywidgets
 from labkit import charts
 from labkit.errors import LabError
 from labkit.ledger import Ledger
-from labkit.live import screen
+from labkit.live import Replay, screen
 from labkit.live.buttons import Controls as ReplayControls
 from labkit.live.moment import State
 from labkit.live.scene import Layout
@@ -29,12 +29,12 @@ class Panel:
     def __init__(self, playground: Playground) -> None:
         self.playground = playground
         self._view = screen.widget()
-        playground._screen = screen.Embedded(self._view)
+        playground.screen = screen.Embedded(self._view)
         empty = Layout(State(Ledger())).scene(
             now=0.0, pace=lambda _: (0.0, 0.0), title="Choose, and press Run"
         )
         screen.draw(self._view, empty | {"now": 0, "rate": 0})
-        self._replay = None
+        self._replay: Replay | None = None
         self._drawing = 0  # which set of results is to be drawn
         self._drawn: object = None  # the results that were
         self._lock = threading.RLock()
@@ -124,12 +124,7 @@ class Panel:
 
     def _pause(self, _: object) -> None:
         """Pause the worker, or let it go on."""
-        self._act("resume" if self._paused() else "pause", self.worker.value)
-
-    def _paused(self) -> bool:
-        """Whether the chosen worker is held."""
-        lab = self.playground._lab
-        return any(one.name == self.worker.value and one.paused for one in (lab.active if lab else ()))
+        self._act("resume" if self.playground.paused(self.worker.value) else "pause", self.worker.value)
 
     def _save(self, _: object) -> None:
         def save() -> None:
@@ -181,7 +176,7 @@ class Panel:
             self.run.disabled, self.stop.disabled = running or settings is None, not running
             for button in self.acts.values():
                 button.disabled = not running
-            self.acts["pause"].description = GO_ON if self._paused() else PAUSE
+            self.acts["pause"].description = GO_ON if playground.paused(self.worker.value) else PAUSE
             results = playground.results
             over = not running and results is not None
             for button in (self.save, self.play):
@@ -196,8 +191,8 @@ class Panel:
                 self._say(playground.message)
             elif settings is not None:
                 self._say(f"About {max(settings.estimate()):.0f} s a strategy.")
-            shown = playground if running or settings is None else None
-            code = playground.code() if shown or settings == playground.settings else settings.code()
+            program = playground if running or settings in (None, playground.settings) else settings
+            code = (program or playground).code()
             self._put("Code", f"<pre><code>{html.escape(code)}</code></pre>")
             complete = results is not None and len(results) == len(playground.settings.strategies)
             if (over or complete) and results is not self._drawn:

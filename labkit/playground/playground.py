@@ -9,12 +9,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from labkit.compare import Comparison, Strategy, compare, measure
+from labkit.compare import Comparison, Result, Strategy, compare, measure
 from labkit.errors import CancelledError, LabError, SavedRunError, UsageError
 from labkit.lab import Lab
+from labkit.ledger import Kind
 from labkit.live import Replay, Watch
-from labkit.playground import happen
-from labkit.playground.happen import Happening
+from labkit.playground.happening import TO_THE_BROKER, Happening, act, all_of
 from labkit.playground.settings import LONGEST, Settings
 from labkit.results.run import Run
 
@@ -28,7 +28,7 @@ class Playground:
 
     ``run()`` runs what ``settings`` say and returns the comparison; ``start()`` does so in a thread of its own,
     and meanwhile ``act(…)`` and ``stop()`` may be called. ``screen`` is where the live view is drawn (default:
-    here); ``broker`` is the lab's if it is left away.
+    here); ``broker`` is the lab's if it is omitted.
     """
 
     def __init__(self, settings: Settings | None = None, *, screen=None, broker=None) -> None:
@@ -38,7 +38,7 @@ class Playground:
         self.message = ""  # what goes on, in a sentence
         self.problem: LabError | None = None  # why the last run ended early
         self.on_change: Callable[[], object] = lambda: None  # called from any thread
-        self._screen, self._broker = screen, broker
+        self.screen, self._broker = screen, broker
         self._ran: Settings | None = None  # the settings of the results
         self._lab: Lab | None = None
         self._number = 0  # of the strategy that runs, from 1
@@ -57,10 +57,11 @@ class Playground:
     def run(self, settings: Settings | None = None) -> Comparison:
         """Run the comparison and return it. UsageError for bad settings, and every error of the lab."""
         self.start(settings)
-        self._thread.join()
+        if self._thread is not None:
+            self._thread.join()
         if self.problem is not None:
             raise self.problem
-        return self.results
+        return self.results or Comparison(())
 
     def start(self, settings: Settings | None = None) -> None:
         """Begin the comparison; returns at once. UsageError for bad settings, or while one is under way."""
@@ -78,7 +79,7 @@ class Playground:
         self._thread.start()
 
     def _run(self) -> None:
-        settings, results = self.settings, []
+        settings, results = self.settings, Comparison(())
         try:
             self._say("Getting the broker ready …")
             self._lab = Lab(
@@ -90,8 +91,8 @@ class Playground:
             )
             workload, many = settings.tasks(), len(settings.strategies)
             with (
-                Watch(self._lab, screen=self._screen, follow=True) as view,
-                happen.all_of(self._lab, settings.happenings),
+                Watch(self._lab, screen=self.screen, follow=True) as view,
+                all_of(self._lab, settings.happenings),
             ):
                 for number, strategy in enumerate(settings.strategies, 1):
                     self._wait_for_the_broker()
@@ -100,11 +101,9 @@ class Playground:
                     self._number = number
                     view.title = strategy.label + (f"  ({number} of {many})" if many > 1 else "")
                     self._say(f"Running {view.title}")
-                    results += compare(
-                        self._lab, [strategy], workload, settings.speeds, timeout=2 * LONGEST
-                    ).results
-                    self.results = Comparison(tuple(results))
-            self._say(self.results.text)
+                    more = compare(self._lab, [strategy], workload, settings.speeds, timeout=2 * LONGEST)
+                    self.results = results = Comparison(results.results + more.results)
+            self._say(results.text)
         except CancelledError:
             self._say("Stopped.")
         except LabError as error:
@@ -151,6 +150,11 @@ class Playground:
         """The workers' names, whether they are at work or not."""
         return [f"worker-{number}" for number in range(1, len(self.settings.speeds) + 1)]
 
+    def paused(self, worker: str) -> bool:
+        """Whether the worker of this name is held by ``act("pause", …)``."""
+        lab = self._lab
+        return lab is not None and any(one.name == worker and one.paused for one in lab.active)
+
     def act(self, what: str, worker: str | None = None) -> None:
         """Let something happen now: see ``happen``. What concerns the broker goes on in a thread of its own.
 
@@ -160,7 +164,7 @@ class Playground:
         if lab is None or not lab.active:
             raise UsageError("Nothing is running.", do="Press Run first.")
         after = self._seconds(lab)
-        if what in happen.TO_THE_BROKER:
+        if what in TO_THE_BROKER:
             if any(action.is_alive() for action in self._actions):
                 raise UsageError("The broker is on its way already.")
             if not lab.ledger.counts().published:
@@ -169,19 +173,18 @@ class Playground:
             self._actions.append(action)
             action.start()
         else:
-            happen.act(lab, what, worker)
+            act(lab, what, worker)
         self.happened += (Happening(what, worker, round(after, 1), self._number),)
         self.on_change()
 
     def _seconds(self, lab: Lab) -> float:
         """How long ago the first task was published."""
-        times, kinds, *_ = lab.ledger.columns()
-        first = next((at for at, kind in zip(times, kinds, strict=True) if kind == 0), lab.ledger.now())
-        return lab.ledger.now() - first
+        now = lab.ledger.now()
+        return now - next((event.time for event in lab.ledger.events({Kind.PUBLISHED})), now)
 
     def _to_the_broker(self, lab: Lab, what: str) -> None:
         try:
-            happen.act(lab, what)
+            act(lab, what)
         except LabError as error:
             self._say(str(error))
 
@@ -218,7 +221,7 @@ class Playground:
         settings, happened = _saved_settings(path / FILE) if path.is_dir() else (None, ())
         self.results = Comparison(tuple(_measured(run, settings) for run in runs))
         self.settings = self._ran = settings or replace(
-            self.settings, strategies=tuple(result.strategy for result in self.results)
+            self.settings, strategies=tuple(Strategy(**result.settings) for result in self.results)
         )
         self.happened, self.problem = happened, None
         self._say(f"Loaded {path.name}: {self.results.text}")
@@ -228,7 +231,7 @@ class Playground:
         """Play one of the results back where the live view was; ``number`` counts from 1."""
         if self.results is None or not 1 <= number <= len(self.results):
             raise UsageError("There is no such run to play back.", do="Run or load a comparison first.")
-        return Replay(self.results[number - 1].run, speed=speed, screen=self._screen)
+        return Replay(self.results[number - 1].run, speed=speed, screen=self.screen)
 
 
 def _saved_settings(file: Path) -> tuple[Settings | None, tuple[Happening, ...]]:
@@ -243,7 +246,7 @@ def _saved_settings(file: Path) -> tuple[Settings | None, tuple[Happening, ...]]
         raise SavedRunError(f"{file} cannot be read: {error}.", do="Choose another folder.") from error
 
 
-def _measured(run: Run, settings: Settings | None):
+def _measured(run: Run, settings: Settings | None) -> Result:
     """The result of a saved run; what it does not say is taken from the settings."""
     strategy = Strategy(**run.about["strategy"]) if "strategy" in run.about else Strategy(name=run.name)
     workload = [task for task in map(run.ledger.task, run.ledger.task_ids()) if task is not None]

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
+from labkit import checks, tasks
 from labkit.compare import Strategy, schedule
 from labkit.errors import SavedRunError, UsageError
-from labkit.playground.happen import Happening
+from labkit.playground.happening import Happening
 from labkit.tasks import WORKLOADS, Task
 
 MOST_WORKERS = 64
@@ -18,27 +18,20 @@ MOST_STRATEGIES = 4
 MOST_TASKS = 100_000
 LONGEST = 600.0  # seconds that a run may take on paper
 SLOWEST_DOT = 60.0  # seconds
-OPTIONS: dict[str, dict[str, float]] = {  # what each workload begins with
-    "equal": {"count": 24, "cost": 2},
-    "growing": {"count": 12, "first": 1, "step": 1},
-    "alternating": {"count": 32, "heavy": 5, "light": 1},
-    "random": {"count": 24, "seed": 1, "low": 1, "high": 10},
-    "bursts": {"count": 24, "size": 6, "pause": 1.0, "cost": 2},
-    "steady": {"count": 24, "every": 0.2, "cost": 2},
-}
 
 
 @dataclass(frozen=True)
 class Settings:
     """A comparison to be run.
 
-    ``workload`` is one of ``tasks.WORKLOADS`` and ``options`` are its arguments; ``speeds`` has one number a
+    ``workload`` is one of ``tasks.WORKLOADS`` and ``options`` are its own, those that
+    are not named as in its example; ``speeds`` has one number a
     worker; ``happenings`` go wrong meanwhile. Nothing is refused before ``check()``: ``problems()`` says
     which setting is wrong and why.
     """
 
     workload: str = "alternating"
-    options: Mapping[str, float] = field(default_factory=lambda: dict(OPTIONS["alternating"]))
+    options: Mapping[str, float] = field(default_factory=lambda: dict(WORKLOADS["alternating"].example))
     speeds: tuple[float, ...] = (1.0, 1.0, 1.0, 1.0)
     strategies: tuple[Strategy, ...] = (Strategy(), Strategy(prefetch=1))
     seconds_per_dot: float = 0.1
@@ -46,7 +39,7 @@ class Settings:
 
     def tasks(self) -> list[Task]:
         """The workload, with fresh ids. UsageError if its options make no sense."""
-        return WORKLOADS[self.workload](**self.options)
+        return tasks.recipe(self.workload)(**self.options)
 
     def problems(self) -> dict[str, str]:
         """What is wrong, by the name of the setting (for a workload's option, by that of the option)."""
@@ -57,9 +50,9 @@ class Settings:
             found["strategies"] = "Two strategies are the same."
         if not 1 <= len(self.speeds) <= MOST_WORKERS:
             found["speeds"] = f"Use 1 to {MOST_WORKERS} workers."
-        elif not all(_number(speed) and 0 < speed <= 1000 for speed in self.speeds):
+        elif not all(checks.is_number(speed) and 0 < speed <= 1000 for speed in self.speeds):
             found["speeds"] = "A speed is a number above 0; 1 is normal."
-        if not _number(self.seconds_per_dot) or not 0 <= self.seconds_per_dot <= SLOWEST_DOT:
+        if not checks.is_number(self.seconds_per_dot) or not 0 <= self.seconds_per_dot <= SLOWEST_DOT:
             found["seconds_per_dot"] = f"Use 0 to {SLOWEST_DOT:g} seconds."
         for one in self.happenings:
             if problem := one.problem():
@@ -70,24 +63,20 @@ class Settings:
         return found
 
     def _problems_of_the_workload(self) -> dict[str, str]:
-        if self.workload not in WORKLOADS:
-            return {"workload": f"Use one of {', '.join(WORKLOADS)}."}
-        known = inspect.signature(WORKLOADS[self.workload]).parameters
-        for name in self.options:
-            if name not in known:
-                return {"workload": f"{self.workload} has no option {name}."}
+        try:
+            make = tasks.recipe(self.workload)
+            make.known(self.options)
+        except UsageError as error:
+            return {"workload": _said(error)}
         count = self.options.get("count", 1)
-        if _number(count) and count > MOST_TASKS:
+        if checks.is_number(count) and count > MOST_TASKS:
             return {"count": f"Use at most {MOST_TASKS:,} tasks."}
-        found = {}
+        found: dict[str, str] = {}
         for chosen in (*({name: value} for name, value in self.options.items()), self.options):
             try:  # each option by itself, so that every wrong one is named; then all of them together
-                WORKLOADS[self.workload](**{**OPTIONS[self.workload], "count": 2, **chosen})
+                make(**{"count": 2, **chosen})
             except UsageError as error:
-                name = error.what.split()[0]
-                found.setdefault(name if name in known else "workload", error.what)
-            except TypeError:
-                found["workload"] = f"{self.workload} needs {', '.join(known)}."
+                found.setdefault(error.field if error.field in make.example else "workload", _said(error))
         return found
 
     def check(self) -> None:
@@ -109,8 +98,6 @@ class Settings:
 
     def code(self, happened: tuple[Happening, ...] = ()) -> str:
         """A program that does the same; ``happened`` is what somebody did meanwhile."""
-        count, options = self.options["count"], {k: v for k, v in self.options.items() if k != "count"}
-        arguments = ", ".join([f"{count}", *(f"{name}={value!r}" for name, value in options.items())])
         speeds = list(self.speeds)
         workers = f"{len(speeds)}" if set(speeds) == {1.0} else f"[{', '.join(f'{one:g}' for one in speeds)}]"
         events = [*self.happenings, *happened]
@@ -125,7 +112,7 @@ class Settings:
             "from labkit.compare import Strategy",
             "",
             f'lab = Lab("playground", seconds_per_dot={self.seconds_per_dot:g})',
-            f"workload = tasks.{self.workload}({arguments})",
+            f"workload = {tasks.recipe(self.workload).code(self.options)}",
             f"strategies = [{', '.join(map(_code, self.strategies))}]",
             together,
             f"    results = lab.compare(strategies, workload, workers={workers}, timeout={LONGEST:g})",
@@ -156,8 +143,8 @@ class Settings:
             ) from error
 
 
-def _number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and value == value
+def _said(error: UsageError) -> str:
+    return f"{error.what} {error.do}".rstrip()
 
 
 def _code(strategy: Strategy) -> str:

@@ -9,8 +9,9 @@ from typing import Any
 
 from labkit.errors import SavedRunError
 from labkit.ledger import Ledger, saved
-from labkit.ledger.events import Counts
+from labkit.ledger.events import Counts, Outcome
 from labkit.loads import Loads
+from labkit.words import plural
 
 
 @dataclass
@@ -67,8 +68,12 @@ class Run:
 
     def __repr__(self) -> str:
         counts = self.counts
-        parts = [f"{counts.done} of {counts.published} tasks done"]
-        for name in ("waiting", "in_flight", "dead_lettered", "unroutable", "lost", "done_twice"):
-            if number := getattr(counts, name):
-                parts.append(f"{number} {name.replace('_', ' ')}")
-        return f"<Run {self.name!r}: {', '.join(parts)}; {len(self.workers)} workers, {self.makespan:.1f} s>"
+        parts = [f"{counts.done} of {plural(counts.published, 'task')} done"]
+        others = [
+            (outcome.value, number) for outcome, number in counts.by_outcome() if outcome is not Outcome.DONE
+        ]
+        parts += [
+            f"{number} {what}" for what, number in (*others, ("done twice", counts.done_twice)) if number
+        ]
+        workers = plural(len(self.workers), "worker")
+        return f"<Run {self.name!r}: {', '.join(parts)}; {workers}, {self.makespan:.1f} s>"

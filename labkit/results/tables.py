@@ -5,15 +5,20 @@ from __future__ import annotations
 import html
 from dataclasses import dataclass
 
-from labkit.ledger import Kind, Ledger, Outcome
+from labkit.errors import UsageError
+from labkit.ledger import Delivery, Kind, Ledger, Outcome
+from labkit.ledger.account import LEAVES
 from labkit.results.run import Run
+from labkit.words import plural
 
 NOBODY = "nobody"  # the row of the tasks that reached no worker
-_LEFT = ("open", "back")  # deliveries of a lost task were one of these
 SHOWN = 60  # tasks in a row; the others are counted
-
-_LEAVING = {Kind.CRASHED, Kind.STOPPED, Kind.DISCONNECTED}
-_SETTLING = {Kind.ACKNOWLEDGED, Kind.REQUEUED, Kind.REJECTED, Kind.DEAD_LETTERED}
+_AWAY = ("open", "back")  # deliveries after which the task can have come to one of these ends
+_ENDS = {
+    Outcome.LOST: "lost",
+    Outcome.HANDED_OVER: "over",
+    Outcome.DONE_ELSEWHERE: "elsewhere",
+}
 
 # What became of one delivery: mark, word, colour (Okabe-Ito), style of the border.
 _LOOKS = {
@@ -23,6 +28,8 @@ _LOOKS = {
     "unheard": ("✔↩", "done, never acknowledged: went back", "#CC79A7", "dotted"),
     "back": ("↩", "went back to the queue", "#E69F00", "dotted"),
     "lost": ("✘", "lost", "#D55E00", "dashed"),
+    "over": ("⇥", "handed over, fate unknown", "#8A8A8A", "dotted"),
+    "elsewhere": ("✔⇥", "done elsewhere", "#56B4E9", "solid"),
     "open": ("…", "not done yet", "#8A8A8A", "dotted"),
     "failed": ("!", "failed", "#8A8A8A", "dashed"),
 }
@@ -88,83 +95,60 @@ def who_had_what(run: Run | Ledger) -> Table:
     """The tasks that each worker was sent, in that order, with what became of them there.
 
     Tasks that no worker was sent have a row of their own. ``.rows`` holds it as data, ``.text`` the sentence.
+    UsageError for something that is neither a run nor a ledger.
     """
     ledger = run.ledger if isinstance(run, Run) else run
-    fates = _fates(ledger)
-    outcomes = ledger.outcomes()
-    rows = dict.fromkeys(ledger.workers, ())
-    seen: set[str] = set()
-    for worker, deliveries in fates.items():
-        seen.update(task_id for task_id, _ in deliveries)
-        rows[worker] = tuple(
-            Cell(
-                _label(ledger, task_id),
-                "lost" if fate in _LEFT and outcomes[task_id] is Outcome.LOST else fate,
-            )
-            for task_id, fate in deliveries
-        )
-    unseen = [task_id for task_id in outcomes if task_id not in seen]
+    if not isinstance(ledger, Ledger):
+        raise UsageError(f"{run!r} is no run.", do="Give the table what lab.finish() or lab.run() returned.")
+    outcomes, deliveries, workers = ledger.outcomes(), ledger.deliveries(), ledger.workers
+    rows: dict[str, list[Cell]] = {name: [] for name in workers}
+    finished = [one for one in deliveries if one.work == Kind.FINISHED]
+    finished.sort(key=lambda one: one.ended or 0.0, reverse=True)
+    first = {one.task: one for one in finished}
+    for one in deliveries:
+        task_id = ledger.task_id(one.task)
+        fate = _fate(one, second=first.get(one.task, one) is not one)
+        if fate in _AWAY:
+            fate = _ENDS.get(outcomes[task_id], fate)
+        rows[workers[one.worker]].append(Cell(ledger.label(task_id), fate))
+    seen = {ledger.task_id(one.task) for one in deliveries}
+    unseen = [
+        Cell(ledger.label(task_id), _ENDS.get(outcome, "open"))
+        for task_id, outcome in outcomes.items()
+        if task_id not in seen
+    ]
     if unseen:
-        rows[NOBODY] = tuple(
-            Cell(_label(ledger, task_id), "lost" if outcomes[task_id] is Outcome.LOST else "open")
-            for task_id in unseen
-        )
-    return Table(rows, _sentence(ledger))
+        rows[NOBODY] = unseen
+    return Table({name: tuple(cells) for name, cells in rows.items()}, _sentence(ledger))
 
 
-def _fates(ledger: Ledger) -> dict[str, list[tuple[str, str]]]:
-    """By worker: every delivery as a task's id and what became of it there."""
-    rows: dict[str, list[tuple[str, str]]] = {}
-    held: dict[str, dict[str, int]] = {}  # by worker: what it was sent, and where in its row that is
-    heard: set[tuple[str, str]] = set()  # deliveries that the broker knows to be settled
-    again: set[tuple[str, str]] = set()  # redeliveries
-    finished: set[str] = set()
-    automatic: set[str] = set()  # workers
-    for event in ledger.events():
-        kind, task_id, worker = event.kind, event.task_id, event.worker
-        if worker is None:
-            continue
-        row, mine, key = rows.setdefault(worker, []), held.setdefault(worker, {}), (worker, task_id)
-        if kind is Kind.CONNECTED:
-            (automatic.add if event.note == "automatic" else automatic.discard)(worker)
-        elif kind in _LEAVING:
-            for task, at in mine.items():
-                if (worker, task) not in heard:
-                    row[at] = task, "back" if row[at][1] == "open" else "unheard"
-            mine.clear()
-        elif kind in (Kind.DELIVERED, Kind.REDELIVERED):
-            mine[task_id] = len(row)
-            row.append((task_id, "open"))
-            (again.add if kind is Kind.REDELIVERED else again.discard)(key)
-            (heard.add if worker in automatic else heard.discard)(key)
-        elif task_id in mine:
-            at = mine[task_id]
-            if kind is Kind.FINISHED:
-                row[at] = task_id, "twice" if task_id in finished else "again" if key in again else "done"
-                finished.add(task_id)
-            elif kind is Kind.FAILED:
-                row[at] = task_id, "failed"
-            elif kind is Kind.REQUEUED:
-                row[at] = task_id, "back"
-            if kind in _SETTLING:
-                heard.add(key)
-    return rows
-
-
-def _label(ledger: Ledger, task_id: str) -> str:
-    task = ledger.task(task_id)
-    return task.label if task else task_id[:6]
+def _fate(one: Delivery, second: bool) -> str:
+    """What became of a delivery, as a key of the looks; ``second`` says that its task was done before."""
+    if one.work == Kind.FINISHED and (one.settled or one.end not in LEAVES):
+        return "twice" if second else "again" if one.again else "done"
+    if one.end in LEAVES:
+        if one.settled:
+            return "failed" if one.work else "lost"
+        return "unheard" if one.work == Kind.FINISHED else "back"
+    if one.end == Kind.REQUEUED:
+        return "back"
+    if one.work:
+        return "failed"
+    if one.end == Kind.HANDED_OVER:
+        return "over"
+    if one.end == Kind.ACKNOWLEDGED:  # by a client whose work is not seen
+        return "again" if one.again else "done"
+    return "open"
 
 
 def _sentence(ledger: Ledger) -> str:
     counts = ledger.counts()
-    parts = [f"{counts.done} done"]
-    for name in ("waiting", "in_flight", "dead_lettered", "unroutable", "lost"):
-        if number := getattr(counts, name):
-            parts.append(f"{number} {name.replace('_', ' ')}")
-    text = f"{counts.published} tasks: {', '.join(parts)}."
-    for name, ids in (("Lost", ledger.lost()), ("Done more than once", ledger.done_twice())):
+    others = [(outcome, number) for outcome, number in counts.by_outcome() if outcome is not Outcome.DONE]
+    parts = [f"{counts.done} done", *(f"{number} {outcome.value}" for outcome, number in others if number)]
+    text = f"{plural(counts.published, 'task')}: {', '.join(parts)}."
+    named = [(outcome.value.capitalize(), ledger.task_ids(outcome)) for outcome in _ENDS]
+    for name, ids in (*named, ("Done more than once", ledger.done_twice())):
         if ids:
-            shown = ", ".join(_label(ledger, task_id) for task_id in ids[:SHOWN])
+            shown = ", ".join(ledger.label(task_id) for task_id in ids[:SHOWN])
             text += f" {name}: {shown}{' …' if len(ids) > SHOWN else '.'}"
     return text

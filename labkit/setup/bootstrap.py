@@ -7,7 +7,7 @@ of ``.venv``, which it makes, mends and fills when need be.
 from __future__ import annotations
 
 import errno
-import importlib.util
+import importlib
 import json
 import os
 import re
@@ -19,28 +19,25 @@ from pathlib import Path
 from typing import NoReturn
 
 from labkit.errors import SetupError
-from labkit.setup import machine
-from labkit.setup.machine import say
+from labkit.setup import environment
+from labkit.setup.environment import VENV, VENV_PYTHON
+from labkit.setup.environment import base_python as base_python
+from labkit.setup.home import ROOT, state_path
+from labkit.setup.machine import say as say
 
-ROOT = Path(__file__).resolve().parents[2]
-VENV = ROOT / ".venv"
-VENV_PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-UNFINISHED = VENV / "unfinished"  # there from the first moment of making .venv until pip has filled it
-STATE = Path(os.environ.get("LABKIT_HOME", ROOT)) / ".labkit"
+STATE = state_path()
 REQUIREMENTS = "requirements.txt"
 TEST_REQUIREMENTS = "tests/requirements.txt"
+PACKAGE = ROOT / "pyproject.toml"  # what pip needs to install labkit itself
 ROOM_NEEDED = 1_000_000_000  # bytes: .venv takes 0.4 GB, and RabbitMQ stops publishers on a full disk
 
 PROBE = """import importlib.util, json, sys
 sys.path.insert(0, sys.argv[1])
 from labkit.setup import bootstrap
-print(json.dumps([sys.version_info[:2], bool(importlib.util.find_spec("pip")), bootstrap.missing(sys.argv[2:])]))"""
+absent = bootstrap.missing(sys.argv[2:]) + ([] if bootstrap.installed() else ["labkit"])
+print(json.dumps([sys.prefix, sys.version_info[:2], bool(importlib.util.find_spec("pip")), absent]))"""
 
 MARKER = re.compile(r'python_version (>=|<) "(\d+)\.(\d+)"')  # the only one that requirements.txt needs
-NO_NETWORK = re.compile(
-    r"NewConnectionError|ConnectTimeout|ReadTimeout|ProxyError|NameResolution|name resolution|"
-    r"Max retries|unreachable|Could not resolve|Connection (refused|reset|timed out)"
-)
 
 
 def missing(files: Iterable[str]) -> list[str]:
@@ -49,11 +46,6 @@ def missing(files: Iterable[str]) -> list[str]:
 
     absent = []
     for requirement in _requirements(files):
-        if requirement == "-e .":
-            origins = (found.read_text("direct_url.json") for found in metadata.distributions(name="labkit"))
-            if not any(origin and json.loads(origin)["url"] == ROOT.as_uri() for origin in origins):
-                absent.append("labkit")
-            continue
         name, _, wanted = requirement.partition("==")
         try:
             here = metadata.version(name) == wanted
@@ -62,6 +54,23 @@ def missing(files: Iterable[str]) -> list[str]:
         if not here:
             absent.append(requirement)
     return absent
+
+
+def installed() -> bool:
+    """Tell whether this checkout's labkit is installed in this interpreter, so that it is found from any folder."""
+    from importlib import metadata
+
+    origins = (found.read_text("direct_url.json") for found in metadata.distributions(name="labkit"))
+    return not PACKAGE.exists() or any(
+        origin and json.loads(origin)["url"] == ROOT.as_uri() for origin in origins
+    )
+
+
+def make_importable() -> None:
+    """Have the programs that this one starts find labkit, also from ``notebooks/``, where it is not installed."""
+    if not installed():
+        others = os.environ.get("PYTHONPATH")
+        os.environ["PYTHONPATH"] = f"{ROOT}{os.pathsep}{others}" if others else str(ROOT)
 
 
 def _requirements(files: Iterable[str]) -> list[str]:
@@ -74,7 +83,9 @@ def _requirements(files: Iterable[str]) -> list[str]:
 def _concerns_us(marker: str) -> bool:
     if not marker:
         return True
-    sign, major, minor = MARKER.fullmatch(marker.strip()).groups()
+    found = MARKER.fullmatch(marker.strip())
+    assert found, f"requirements.txt has a marker that is not understood here: {marker}"
+    sign, major, minor = found.groups()
     return (sys.version_info >= (int(major), int(minor))) == (sign == ">=")
 
 
@@ -85,7 +96,8 @@ def enter(argv: Sequence[str], *, tests: bool = False) -> None:
     Raises :class:`SetupError` when the environment cannot be made.
     """
     files = [REQUIREMENTS, TEST_REQUIREMENTS] if tests else [REQUIREMENTS]
-    if not missing(files):
+    if not missing(files) and (installed() or not inside_venv()):
+        make_importable()  # in an environment of the user's own
         return
     try:
         prepare(files)
@@ -100,14 +112,6 @@ def enter(argv: Sequence[str], *, tests: bool = False) -> None:
 def inside_venv() -> bool:
     """Tell whether this interpreter is that of ``.venv``."""
     return VENV.exists() and VENV.samefile(sys.prefix)
-
-
-def base_python() -> str:
-    """Return the Python that ``.venv`` is made from; not ``.venv``'s own, which may have to be made anew."""
-    base = getattr(sys, "_base_executable", None) or sys.executable
-    if base == sys.executable and sys.prefix != sys.base_prefix:
-        return str(Path(base).resolve())  # Python 3.10 does not know, but .venv links to it
-    return base
 
 
 def go_over(argv: Sequence[str]) -> NoReturn:
@@ -128,85 +132,40 @@ def probe(files: Sequence[str] = ()) -> tuple[str | None, list[str]]:
     """Return what is wrong with ``.venv`` (``None``: nothing) and which requirements it lacks."""
     if not os.path.lexists(VENV):
         return "There is no .venv.", list(files)
-    if UNFINISHED.exists():
-        return ".venv was left half made.", list(files)
     try:
         command = [str(VENV_PYTHON), "-c", PROBE, str(ROOT), *files]
         answer = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
-        version, has_pip, absent = json.loads(answer)
+        prefix, version, has_pip, absent = json.loads(answer)
+        own = Path(prefix).exists() and VENV.samefile(prefix)
     except (OSError, ValueError, subprocess.SubprocessError):
         return ".venv is broken: its Python does not run.", list(files)
     if tuple(version) != sys.version_info[:2]:
         there, here = ".".join(map(str, version)), ".".join(map(str, sys.version_info[:2]))
         return f".venv is from another Python, {there}; this is {here}.", list(files)
+    if not own:  # without its pyvenv.cfg it is the Python that it was made from
+        return ".venv is broken: its Python is not its own.", list(files)
     if absent and not has_pip:
         return ".venv is broken: it has no pip.", list(files)
     return None, absent
 
 
 def prepare(files: Sequence[str]) -> None:
-    """Make or mend ``.venv`` so that it has everything in ``files``; what fails leaves no half-made one."""
-    fault, absent = probe(files)
-    if fault is None and not absent:
-        return
-    if shutil.disk_usage(ROOT).free < ROOM_NEEDED:
-        raise SetupError(
-            f"The disk is nearly full: {shutil.disk_usage(ROOT).free / 1e9:.1f} GB are free at {ROOT}.",
-            do=f"Free {ROOM_NEEDED / 1e9:.0f} GB and start again.",
-        )
-    try:
-        if fault:
-            _make_venv(fault)
-        count = len(_requirements(files))
-        doing = f"Installing {count} packages into .venv (about a minute)"
-        pip = ["-m", "pip", "install", "--quiet", "--no-input", "--disable-pip-version-check"]
-        code, output = machine.run(
-            [str(VENV_PYTHON), *pip, *(f"--requirement={ROOT / f}" for f in files)], doing, cwd=ROOT
-        )
-        if code:
-            raise _pip_failed(output)
-        UNFINISHED.unlink(missing_ok=True)
-    except BaseException:
-        if UNFINISHED.exists():
-            shutil.rmtree(VENV, ignore_errors=True)
-        raise
-
-
-def _make_venv(fault: str) -> None:
-    if os.path.lexists(VENV):
-        say(f"{fault} Making it anew.")
-        VENV.unlink() if VENV.is_symlink() or VENV.is_file() else shutil.rmtree(VENV)
-    if not (importlib.util.find_spec("venv") and importlib.util.find_spec("ensurepip")):
-        package = f"python{sys.version_info[0]}.{sys.version_info[1]}-venv"
-        error = SetupError("This Python cannot make an environment: it has no venv module.")
-        machine.install(
-            {"apt-get": package}, error, otherwise="Install Python 3.10 or later with its venv module."
-        )
-        importlib.invalidate_caches()
-    VENV.mkdir()
-    UNFINISHED.touch()
-    code, output = machine.run([base_python(), "-m", "venv", str(VENV)], "Making .venv")
-    if code:
-        raise _pip_failed(output)
-
-
-def _pip_failed(output: str) -> SetupError:
-    if NO_NETWORK.search(output):
-        return SetupError(
-            "The packages could not be fetched: the package index does not answer.",
-            do="Connect this machine to the internet (behind a proxy: set HTTPS_PROXY) and start again.",
-        )
-    if "No space left" in output:
-        return SetupError(
-            "The disk became full while packages were installed.", do="Free 1 GB and start again."
-        )
-    lines = [
-        line for line in output.splitlines() if "ERROR" in line or "rror:" in line
-    ] or output.splitlines()
-    return SetupError(
-        f"The packages could not be installed: {lines[-1].strip() if lines else 'pip said nothing'}",
-        do=f"Mend what it names and start again; `{base_python()} -m labkit doctor` shows what is there.",
-    )
+    """Make or mend ``.venv`` so that it has everything in ``files``, and this labkit; nothing is left half made."""
+    with environment.alone() as lock:
+        fault, absent = probe(files)
+        if fault is None and not absent:
+            return
+        free = shutil.disk_usage(ROOT).free
+        if free < ROOM_NEEDED:
+            raise SetupError(
+                f"The disk is nearly full: {free / 1e9:.1f} GB are free at {ROOT}.",
+                do=f"Free {ROOM_NEEDED / 1e9:.0f} GB and start again.",
+            )
+        wanted = [f"--requirement={ROOT / file}" for file in files]
+        if PACKAGE.exists():
+            wanted += ["--editable", str(ROOT)]
+        doing = f"Installing {len(_requirements(files))} packages into .venv"
+        environment.renew(wanted, doing, fault=fault, lock=lock)
 
 
 def _explained(error: OSError) -> SetupError:

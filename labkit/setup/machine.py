@@ -12,8 +12,9 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from labkit.errors import BrokerNotInstalledError, LabError, SetupError
@@ -27,6 +28,7 @@ MANAGERS = {  # the package managers that the lab knows, and how each installs w
 RABBITMQ = {"apt-get": "rabbitmq-server", "dnf": "rabbitmq-server", "brew": "rabbitmq"}
 # The driver of playwright, which comes with it, needs libatomic; a bare Debian has none.
 BROWSER = {"apt-get": "chromium libatomic1", "dnf": "chromium libatomic", "brew": "chromium"}
+QUIET = 10  # seconds between the lines that say how far it is, where the output is no terminal
 BROWSER_PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "chrome", "msedge")
 
 
@@ -35,31 +37,56 @@ def say(text: str) -> None:
     print(text, flush=True)
 
 
-def run(command: Sequence[str], doing: str, cwd: Path | None = None) -> tuple[int, str]:
+def run(
+    command: Sequence[str],
+    doing: str,
+    cwd: Path | None = None,
+    step: Callable[[str], str | None] = lambda line: None,
+    keep: Sequence[int] = (),
+) -> tuple[int, str]:
     """Run ``command``, saying what is ``doing`` and for how long; return its exit status and output.
 
-    Whatever interrupts it also ends the command, and waits until it has ended.
+    ``step`` makes a few words of a line of its output, to be said as well; the open files ``keep`` are its own, too
+    (not on Windows). Whatever interrupts it also ends the
+    command, and waits until it has ended.
     """
     live, began = sys.stdout.isatty(), time.monotonic()
     print(f"{doing}…", end="" if live else "\n", flush=True)
     child = subprocess.Popen(
         command, cwd=cwd, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        errors="replace",
+        errors="replace", pass_fds=keep if os.name == "posix" else (),
     )  # fmt: skip
+    lines: list[str] = []
+    reader = threading.Thread(target=_read, args=(child, lines), daemon=True)
+    reader.start()
+    width = 0
     try:
         while True:
             try:
-                output, _ = child.communicate(timeout=1)
+                child.wait(1 if live else QUIET)
                 break
             except subprocess.TimeoutExpired:
-                if live:
-                    print(f"\r{doing}… {time.monotonic() - began:.0f} s", end="", flush=True)
+                now = next((words for line in reversed(lines) if (words := step(line))), "")
+                took = f"{time.monotonic() - began:.0f} s{', ' * bool(now)}{now}"
+                print(
+                    f"\r{doing}… {took:<{width}}" if live else f"  {took}",
+                    end="" if live else "\n",
+                    flush=True,
+                )
+                width = len(took)
+        reader.join(1)
     except BaseException:
         end(child)
         raise
     finally:
         print("" if live else f"  {time.monotonic() - began:.0f} s", flush=True)
-    return child.returncode, output
+    return child.returncode, "".join(lines)
+
+
+def _read(child: subprocess.Popen, lines: list[str]) -> None:
+    assert child.stdout is not None
+    for line in child.stdout:
+        lines.append(line)
 
 
 def end(child: subprocess.Popen, grace: float = 30) -> None:
@@ -67,10 +94,10 @@ def end(child: subprocess.Popen, grace: float = 30) -> None:
     if child.poll() is None:
         child.send_signal(signal.SIGINT) if os.name == "posix" else child.terminate()
     try:
-        child.communicate(timeout=grace)
+        child.wait(timeout=grace)
     except subprocess.TimeoutExpired:
         child.kill()
-        child.communicate()
+        child.wait()
 
 
 def install(packages: dict[str, str], error: LabError, *, otherwise: str, yes: bool = False) -> None:

@@ -9,13 +9,16 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
+from labkit import checks
 from labkit.errors import TaskError
 from labkit.tasks import JOB_COST, JSON, MAX_COST, TEXT, Task, fresh_id
 
 MAX_FACTORS = 10_000  # numbers that "multiply" multiplies at most
 MAX_PRODUCT_BITS = 1_000_000  # bits that its product may have: about 300,000 digits, a fraction of a second
+T = TypeVar("T")
 
 
 # ---------------------------------------------------------------- understanding a message
@@ -29,10 +32,15 @@ def parse(body: bytes, message_id: str | None = None, content_type: str | None =
     is JSON.
 
     Raises TaskError when the body is neither text nor a JSON task; whether the kind is known and
-    its fields are right is found out by ``perform``.
+    its fields are right is found out by ``perform``. Raises UsageError for something that is no message at all.
     """
+    if not isinstance(body, bytes):
+        raise checks.refused("body", body, "Give the bytes of a message.")
     if content_type == TEXT and message_id and body.isascii():  # the lab's own: the fast way
         return Task(message_id, body, body.count(b"."))
+    for what, given in (("message_id", message_id), ("content_type", content_type)):
+        if given is not None and not isinstance(given, str):
+            raise checks.refused(what, given, "Use a text, or None.")
     if content_type is not None:
         content_type = content_type.partition(";")[0].strip().lower()
     if content_type == JSON or (content_type != TEXT and body.lstrip()[:1] == b"{"):
@@ -89,7 +97,7 @@ _NAMES = {
 }
 
 
-def field(fields: dict, name: str, wanted: type, default: object = None) -> object:
+def field(fields: dict[str, Any], name: str, wanted: type[T], default: T | None = None) -> T:
     """``fields[name]``, if it is of the type ``wanted``; ``default`` if it is missing and a default is given.
 
     Raises TaskError naming the field when it is missing or of another type (``True`` is no number).
@@ -104,7 +112,7 @@ def field(fields: dict, name: str, wanted: type, default: object = None) -> obje
         right = False
     if not right:
         raise TaskError(f"The field {name!r} must be {_NAMES[wanted]}, not {_short(value)}.", field=name)
-    return value
+    return value  # for a float it may be an int, as anywhere in Python
 
 
 def _short(value: object, limit: int = 60) -> str:  # limit in characters
@@ -154,7 +162,7 @@ def _multiply(task: Task, fields: dict) -> int:
 
 
 def _resize_image(task: Task, payload: dict) -> dict:
-    result = {"image_id": field(payload, "image_id", int)}
+    result: dict[str, int] = {"image_id": field(payload, "image_id", int)}
     for name, default in (("width", 640), ("height", 480)):  # pixels
         result[name] = field(payload, name, int, default)
         if result[name] < 1:
@@ -188,7 +196,7 @@ HANDLERS: dict[str, Handler] = {
 """
 
 
-def perform(task: Task, handlers: dict[str, Handler] = HANDLERS) -> object:
+def perform(task: Task, handlers: Mapping[str, Handler] = HANDLERS) -> object:
     """Do what the task asks, all but spending its time, and return the result.
 
     Raises TaskError naming the field that is wrong; a handler's own errors pass through.

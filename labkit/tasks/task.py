@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import dataclass
 from itertools import count as _count_from
 from secrets import token_hex
+from typing import Any
 
+from labkit import checks
 from labkit.errors import UsageError
 
 TEXT = "text/plain"
@@ -30,7 +31,13 @@ class Task:
 
     @property
     def label(self) -> str:
-        """A short name for charts: its number within the workload, or the beginning of a foreign id."""
+        """A short name for charts: its number within the workload, or the beginning of a foreign id.
+
+        A message without an id is called after its delivery: "#3" is the third of the worker that had it.
+        """
+        worker, sign, delivery = self.id.rpartition("#")
+        if worker and delivery.isdecimal():
+            return sign + delivery
         number = self.id.rpartition("-")[2]
         return number if number.isdecimal() and len(number) <= 6 else self.id[:6]
 
@@ -48,58 +55,40 @@ def fresh_id() -> str:
 
 def dots(cost: int, text: str = "task") -> Task:
     """A text task: ``text`` followed by ``cost`` dots."""
-    cost = _whole("cost", cost, least=0, most=MAX_COST)
+    checks.whole("cost", cost, 0, MAX_COST)
     if not isinstance(text, str) or "." in text:
-        raise UsageError(
-            f"text must be words without a dot, not {text!r}.",
-            do="Say how many dots with cost=…: each is work.",
+        raise checks.refused(
+            "text", text, "Use words without a dot; say how many dots with cost=…: each is work."
         )
     return Task(fresh_id(), f"{text} {'.' * cost}".strip().encode(), float(cost))
 
 
 def arithmetic(kind: str, start: int, end: int) -> Task:
     """A task that adds (``"sum"``) or multiplies (``"multiply"``) the whole numbers from start to end."""
-    if kind not in ("sum", "multiply"):
-        raise UsageError(f"kind must be 'sum' or 'multiply', not {kind!r}.")
-    start, end = _whole("start", start), _whole("end", end)
+    checks.one_of("kind", kind, ("sum", "multiply"))
+    checks.whole("start", start)
+    checks.whole("end", end)
     return Task(fresh_id(), _encode({"task": kind, "start": start, "end": end}), 0.0, kind, JSON)
 
 
-def job(operation: str, payload: dict, cost: float = JOB_COST, job_id: str | None = None) -> Task:
+def job(operation: str, payload: dict[str, Any], cost: float = JOB_COST, job_id: str | None = None) -> Task:
     """A job such as ``job("send-email", {"user_id": 42})``; ``cost`` in dots."""
     if not isinstance(operation, str) or not operation:
-        raise UsageError(f"operation must be a name such as 'send-email', not {operation!r}.")
+        raise checks.refused("operation", operation, "Use a name such as 'send-email'.")
     if not isinstance(payload, dict):
-        raise UsageError(f"payload must be a dictionary, not {payload!r}.")
-    cost = _number("cost", cost, most=MAX_COST)
+        raise checks.refused("payload", payload, "Use a dictionary.")
+    checks.number("cost", cost, most=MAX_COST, unit="dots")
     if job_id is not None and (not isinstance(job_id, str) or not job_id):
-        raise UsageError(f"job_id must be a text, not {job_id!r}.")
+        raise checks.refused("job_id", job_id, "Use a text that is not empty.")
     job_id = job_id or fresh_id()
-    fields = {"job_id": job_id, "operation": operation, "payload": payload}
+    fields: dict[str, Any] = {"job_id": job_id, "operation": operation, "payload": payload}
     if cost != JOB_COST:
         fields["cost"] = cost
     return Task(job_id, _encode(fields), float(cost), operation, JSON)
 
 
-def _encode(fields: dict) -> bytes:
+def _encode(fields: dict[str, Any]) -> bytes:
     try:
         return json.dumps(fields, allow_nan=False).encode()
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise UsageError(f"This cannot be written as JSON: {error}.") from error
-
-
-def _whole(name: str, value: object, *, least: int | None = None, most: int | None = None) -> int:
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise UsageError(f"{name} must be a whole number, not {value!r}.")
-    if (least is not None and value < least) or (most is not None and value > most):
-        limits = f"at least {least}" if most is None else f"from {least} to {most}"
-        raise UsageError(f"{name} must be {limits}, not {value}.")
-    return value
-
-
-def _number(name: str, value: object, *, most: float = math.inf) -> float:
-    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value <= most:
-        raise UsageError(f"{name} must be a number of at least 0, not {value!r}.")
-    if value == math.inf:
-        raise UsageError(f"{name} must be finite.")
-    return value

@@ -10,10 +10,12 @@ import pika
 import pytest
 
 from labkit import brokers
-from labkit.brokers import compose, config, state
+from labkit.brokers import compose, config
 from labkit.brokers.compose import Compose
 from labkit.brokers.connection import explain
-from labkit.errors import EngineError, FeatureRefusedError, PortTakenError
+from labkit.brokers.statefile import StateFile
+from labkit.errors import EngineError, FeatureRefusedError, ImageMissingError, PortTakenError
+from labkit.setup.home import ROOT
 
 IMAGES = ("rabbitmq:4.3-management", "rabbitmq:4.0-management", "rabbitmq:3.10-management")
 
@@ -129,11 +131,28 @@ def test_upstreams_refusal_of_transient_queues_can_be_shown(broker, monkeypatch)
     assert isinstance(explain(refused.value), FeatureRefusedError)
 
 
+@pytest.mark.parametrize(
+    "state",
+    [
+        {"ports": 7, "started": True},
+        {"ports": dict.fromkeys(compose.PORTS, "5672"), "comes_back": True},
+        {"ports": dict.fromkeys(compose.PORTS, 5679), "comes_back": True},
+        {"ports": dict(zip(compose.PORTS, (5679, 15679, 70_000), strict=True)), "comes_back": True},
+    ],
+)
+def test_a_damaged_state_is_not_believed(tmp_path, monkeypatch, state):
+    monkeypatch.delenv("LABKIT_AMQP_PORT", raising=False)
+    broker = Compose(root=tmp_path)
+    StateFile(broker.directory / "compose.json", lock=tmp_path / "lock", ports=()).replace(state)
+    assert not broker.in_use()
+    assert broker.address() == "127.0.0.1:5672"
+
+
 @pytest.mark.compose
 def test_an_image_that_cannot_be_had_is_said(image, tmp_path, monkeypatch):
     # An address on this machine where nothing listens: no internet is needed, and none is used.
     monkeypatch.setenv("RABBITMQ_IMAGE", "127.0.0.1:9/rabbitmq:none")
-    with pytest.raises(EngineError, match="127.0.0.1:9/rabbitmq:none is not on this machine") as caught:
+    with pytest.raises(ImageMissingError, match="127.0.0.1:9/rabbitmq:none is not on this machine") as caught:
         Compose(root=tmp_path).fetch_image(say=quiet)
     assert "docker load" in caught.value.do
 
@@ -159,7 +178,7 @@ def test_an_engine_that_does_not_run_is_said_quickly(tmp_path, monkeypatch):
 
 
 def test_compose_yaml_and_the_private_node_are_configured_alike():
-    text = (state.checkout() / "compose.yaml").read_text(encoding="utf-8")
+    text = (ROOT / "compose.yaml").read_text(encoding="utf-8")
     for line in (
         *config.FRESH_STATISTICS.splitlines(),
         f"disk_free_limit.absolute = {config.DISK_FREE_LIMIT}",

@@ -6,20 +6,23 @@ import stat
 import pytest
 
 from labkit import brokers
-from labkit.brokers import Broker, engine, programs, state
+from labkit.brokers import Broker, engine
 from labkit.brokers.compose import Compose
 from labkit.brokers.node import Node
 from labkit.brokers.remote import Remote
+from labkit.brokers.statefile import StateFile
 from labkit.errors import (
     BrokerNotInstalledError,
     BrokerTooOldError,
     EngineError,
+    ImageMissingError,
     UsageError,
     WaitTimeoutError,
 )
+from labkit.setup import programs
 
 NO_DOCKER = EngineError("Docker is not installed.", do="Install Docker.")
-NO_IMAGE = EngineError("The image rabbitmq:4.3-management is not on this machine.", do="Connect.")
+NO_IMAGE = ImageMissingError("The image rabbitmq:4.3-management is not on this machine.", do="Connect.")
 NO_RABBITMQ = BrokerNotInstalledError("RabbitMQ is not installed on this machine.", do="Install it.")
 
 
@@ -311,10 +314,11 @@ def test_the_management_address_is_shown_without_its_credentials():
 
 
 def test_a_lock_is_held_by_one_and_given_up_waiting_for(tmp_path):
-    lock = tmp_path / "lock"
-    with state.locked(lock, timeout=1), pytest.raises(WaitTimeoutError), state.locked(lock, timeout=0.1):
+    first, second = (StateFile(tmp_path / "state", lock=tmp_path / "lock", ports=()) for _ in range(2))
+    with first.locked(1), pytest.raises(WaitTimeoutError) as caught, second.locked(0.1):
         pass
-    with state.locked(tmp_path / "lock", timeout=0.1):
+    assert caught.value.limit == 0.1
+    with second.locked(0.1):
         pass
 
 

@@ -22,7 +22,9 @@ from waiting import until
 from labkit import brokers
 from labkit.brokers import config, processes
 from labkit.brokers.node import Node
+from labkit.brokers.plainpath import plain_path
 from labkit.brokers.remote import Remote
+from labkit.brokers.statefile import StateFile
 from labkit.errors import (
     BrokerStartError,
     LabError,
@@ -31,6 +33,7 @@ from labkit.errors import (
     SetupError,
     WaitTimeoutError,
 )
+from labkit.setup.ports import port_free
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 START = "import sys; from labkit.brokers.node import Node; Node(root=sys.argv[1]).start()"
@@ -284,7 +287,9 @@ def test_a_number_that_another_process_has_now_is_not_taken_for_the_broker(node)
         other.communicate(b"\n")
 
 
-@pytest.mark.parametrize("text", ['{"ports": {"amqp": 56', "", "[]", '{"ports": 7, "broker": "?"}'])
+@pytest.mark.parametrize(
+    "text", ['{"ports": {"amqp": 56', "", "[]", "true", '{"ports": 7, "broker": "?"}', "[" * 100_000]
+)
 def test_a_half_written_state_is_not_believed(tmp_path, text):
     node = Node(root=tmp_path)
     node.directory.mkdir()
@@ -292,6 +297,61 @@ def test_a_half_written_state_is_not_believed(tmp_path, text):
     assert not node.running()
     assert not node.in_use()
     assert node.address() == "127.0.0.1:5672"
+
+
+def damaged(node, **damage):
+    """Puts ``damage`` into the state file of a node as a hand or a failing disk would."""
+    (node.directory / "state.json").write_text(json.dumps(known(node) | damage), encoding="utf-8")
+
+
+@pytest.mark.parametrize("port", ["5672", 0, 70_000, -1, True, 5672.0, None, [5672]])
+def test_ports_that_are_none_are_not_believed(tmp_path, port):
+    node = Node(root=tmp_path)
+    StateFile(node.directory / "state.json", lock=node.directory / "lock", ports=()).replace(
+        {"ports": config.slot(7), "comes_back": True}
+    )
+    assert node.address() == "127.0.0.1:5679"
+    damaged(node, ports=config.slot(7) | {"amqp": port})
+    assert node.address() == "127.0.0.1:5672"
+    assert not node.in_use()
+    assert not node.running()
+
+
+@pytest.mark.parametrize(
+    "process",
+    [
+        {"pid": True, "created": True},
+        {"pid": "1", "created": 1.0},
+        {"pid": 10**30, "created": 1.0},
+        {"pid": -1, "created": 1.0},
+        {"pid": 1, "created": float("nan")},
+        {"pid": 1},
+        [1],
+    ],
+)
+def test_a_process_that_is_none_is_not_believed(tmp_path, process):
+    node = Node(root=tmp_path)
+    StateFile(node.directory / "state.json", lock=node.directory / "lock", ports=()).replace(
+        {"broker": process, "epmd": process}
+    )
+    assert not node.in_use()
+    assert not node.running()
+    node.stop(say=quiet)  # and nobody is hurt
+
+
+def test_a_foreign_broker_at_the_noted_port_is_not_taken_for_ours(node, broker):
+    """The state is whole, but says another port: there answers a RabbitMQ that another process has."""
+    before, foreign = known(node), int(broker.address().rpartition(":")[2])
+    damaged(node, ports=before["ports"] | {"amqp": foreign})
+    try:
+        assert node.greeting() is not None, "somebody answers there"
+        assert not node.running()
+        with pytest.raises(BrokerStartError, match="did not answer in time"):
+            node.start(timeout=1, say=quiet)
+    finally:
+        damaged(node, ports=before["ports"])
+    assert node.running()
+    assert broker.running()
 
 
 def test_a_node_whose_state_was_lost_is_ended_and_started_again(node):
@@ -308,10 +368,105 @@ def test_a_copied_checkout_does_not_take_the_originals_broker_for_its_own(node, 
     copy = Node(root=tmp_path)
     copy.directory.mkdir()
     text = (node.directory / "state.json").read_text(encoding="utf-8")
-    (copy.directory / "state.json").write_text(text, encoding="utf-8")
-    assert not copy.running()
-    copy.stop(say=quiet)
+    for whose in (node.directory, copy.directory):  # as it was copied, and as somebody has adapted it
+        adapted = text.replace(json.dumps(str(node.directory)), json.dumps(str(whose)))
+        (copy.directory / "state.json").write_text(adapted, encoding="utf-8")
+        assert not copy.running()
+        assert not copy.in_use()
+        copy.stop(say=quiet)
+        copy.kill(say=quiet)
     assert node.running()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a directory with open files cannot be moved there")
+def test_a_checkout_moved_while_its_broker_runs_has_one_broker_and_its_messages(tmp_path):
+    here, there = tmp_path / "here", tmp_path / "there"
+    here.mkdir()
+    before = Node(root=here)
+    before.start(say=quiet)
+    moved = None
+    try:
+        keep(before)
+        first = processes.alive(known(before)["broker"])
+        ports = known(before)["ports"]
+        here.rename(there)
+        moved, said = Node(root=there), []
+        assert moved.in_use(), "it is the same broker, and no other kind is taken"
+        assert not moved.running(), "its files are not where it looks for them"
+        moved.start(say=said.append)
+        assert any("was moved while its RabbitMQ ran" in sentence for sentence in said)
+        assert not first.is_running() or first.status() == psutil.STATUS_ZOMBIE
+        assert known(moved)["ports"] == ports
+        assert moved.running()
+        assert kept(moved) == 1
+        assert not here.exists()
+    finally:
+        (moved or before).throw_away(say=quiet)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such names, and makes no link")
+@pytest.mark.parametrize("name", ["Übung 'ß' 漢", 'a "quoted" one', "$HOME `x` \\ ;&"])
+def test_a_directory_may_have_any_name(tmp_path, monkeypatch, name):
+    root, links = tmp_path / name, tmp_path / "links"
+    root.mkdir()
+    links.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(links))
+    node = Node(root=root)
+    try:
+        node.start(say=quiet)
+        keep(node)
+        node.restart(say=quiet)
+        assert kept(node) == 1
+        assert "lab@localhost" in node.ctl("eval", "node().")
+        assert [entry.name for entry in root.iterdir()] == [".labkit"]
+        assert list(links.iterdir())
+    finally:
+        node.throw_away(say=quiet)
+    assert not list(links.iterdir())
+
+
+def test_where_no_link_can_be_made_the_error_names_the_directory(tmp_path, monkeypatch):
+    def refuses(*_, **__):
+        raise OSError("a required privilege is not held by the client")
+
+    monkeypatch.setattr(Path, "symlink_to", refuses)
+    root = tmp_path / "漢"
+    root.mkdir()
+    with pytest.raises(BrokerStartError, match="such characters in its path: .*漢") as caught:
+        Node(root=root).start(say=quiet)
+    assert caught.value.setting == "LABKIT_HOME"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="makes a link")
+def test_a_link_that_leads_elsewhere_is_not_followed(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    strange = tmp_path / "漢"
+    strange.mkdir()
+    link = plain_path(strange)
+    assert plain_path(strange) == link
+    link.unlink()
+    link.symlink_to(tmp_path)
+    with pytest.raises(BrokerStartError, match="漢"):
+        plain_path(strange)
+
+
+def test_a_port_that_is_taken_between_our_look_and_rabbitmqs_costs_another_attempt(node, monkeypatch):
+    node.kill(say=quiet)
+    before, spawn, taken = known(node)["ports"], processes.spawn, []
+
+    def spawn_late(command, **more):
+        if "rabbitmq-server" in command[0] and not taken:
+            taken.append(socket.create_server(("127.0.0.1", before["amqp"])))
+        return spawn(command, **more)
+
+    monkeypatch.setattr(processes, "spawn", spawn_late)
+    try:
+        node.start(say=quiet)
+        assert taken
+        assert known(node)["ports"]["amqp"] != before["amqp"]
+    finally:
+        for each in taken:
+            each.close()
 
 
 def test_taken_ports_are_left_to_their_owner_and_the_choice_is_kept(node):
@@ -335,9 +490,26 @@ def test_a_port_that_was_asked_for_and_is_taken_is_refused(tmp_path, monkeypatch
         node = Node(root=tmp_path)
         with pytest.raises(PortTakenError, match=f"Port {port} of LABKIT_AMQP_PORT is taken"):
             node.start(say=quiet)
+    monkeypatch.setenv("LABKIT_MANAGEMENT_PORT", str(port))
+    with pytest.raises(PortTakenError, match=f"Port {port} of LABKIT_MANAGEMENT_PORT is asked for twice"):
+        node.start(say=quiet)
     monkeypatch.setenv("LABKIT_AMQP_PORT", "amqp")
     with pytest.raises(PortTakenError, match="LABKIT_AMQP_PORT is not a port"):
         node.start(say=quiet)
+
+
+def test_a_port_that_is_usually_for_something_else_can_be_asked_for(tmp_path, monkeypatch):
+    usual = config.FIRST_PORTS["prometheus"]
+    if not port_free(usual):
+        pytest.skip(f"another program has {usual}")
+    monkeypatch.setenv("LABKIT_AMQP_PORT", str(usual))
+    node = Node(root=tmp_path)
+    try:
+        node.start(say=quiet)
+        assert node.address() == f"127.0.0.1:{usual}"
+        assert known(node)["ports"]["prometheus"] != usual
+    finally:
+        node.throw_away(say=quiet)
 
 
 def test_a_boot_that_fails_shows_what_rabbitmq_said(tmp_path, monkeypatch):

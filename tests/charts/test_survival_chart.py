@@ -4,7 +4,8 @@ import pytest
 
 from labkit import charts
 from labkit.errors import UsageError
-from labkit.lab.survival import MESSAGES, QUEUES, Fate, Matrix
+from labkit.lab.survival import MESSAGES, QUEUES
+from labkit.results.fates import Fate, Matrix
 
 
 def matrix(name="After a graceful restart", sent=100, unsure=100, refused=False, confirmed=True):
@@ -24,8 +25,8 @@ def words(chart):
 def test_a_matrix_in_words():
     chart = charts.survival(matrix())
     assert chart.title == "After a graceful restart: 3 of 6 kinds of message were kept"
-    assert "Non-durable classic: the queue was gone" in chart.text
-    assert "Durable classic: 0 of 100 transient and 100 of 100 persistent messages kept." in chart.text
+    assert "Non-durable classic: the queue was gone" in chart.sentence
+    assert "Durable classic: 0 of 100 transient and 100 of 100 persistent messages kept." in chart.sentence
     assert words(chart).count("100 of 100") == 3
     assert words(chart).count("0 of 100") == 1
     assert words(chart).count("gone") == 2
@@ -36,7 +37,7 @@ def test_a_matrix_in_words():
 def test_a_refused_queue_is_said_to_be_refused_and_not_counted():
     chart = charts.survival(matrix(refused=True))
     assert chart.title == "After a graceful restart: 3 of 4 kinds of message were kept"
-    assert "Non-durable classic: refused by this RabbitMQ." in chart.text
+    assert "Non-durable classic: refused by this RabbitMQ." in chart.sentence
     assert words(chart).count("refused") == 2
     assert "queue gone, with everything in it" not in words(chart)
 
@@ -46,14 +47,14 @@ def test_the_same_several_times():
         [matrix("killed after 0 s"), matrix("killed after 0.1 s"), matrix("killed after 2 s")]
     )
     assert chart.title == "Confirmed: 3 of 6 kinds were kept, all 3 times"
-    assert chart.text.startswith("Killed after 0 s, 0.1 s and 2 s. Non-durable")
+    assert chart.sentence.startswith("Killed after 0 s, 0.1 s and 2 s. Non-durable")
     assert words(chart).count("0.1 s") == 6
     assert words(chart).count("100 of 100") == 9
 
 
 def test_names_that_share_no_words_stay_whole():
     chart = charts.survival([matrix("restart"), matrix("kill"), matrix("restart")])
-    assert chart.text.startswith("Restart, kill and restart. ")
+    assert chart.sentence.startswith("Restart, kill and restart. ")
     assert words(chart).count("kill") == 6
 
 
@@ -62,7 +63,7 @@ def test_a_race_shows_its_spread():
         [matrix("0 s", sent=104, unsure=0, confirmed=False), matrix("2 s", unsure=100, confirmed=False)]
     )
     assert chart.title == "Not confirmed: what is kept is left to chance"
-    assert "0 to 100 of 104 persistent" in chart.text
+    assert "0 to 100 of 104 persistent" in chart.sentence
     assert "0 of 104" in words(chart)
 
 
@@ -80,8 +81,8 @@ def test_no_text_leaves_the_picture(unsure):
 
 
 def test_nothing_published_is_said():
-    assert "No message" in charts.survival(Matrix("kill")).text
-    assert "No message" in charts.survival([]).text
+    assert "No message" in charts.survival(Matrix("kill")).sentence
+    assert "No message" in charts.survival([]).sentence
 
 
 @pytest.mark.parametrize("other", [None, 5, "matrix", [1], {"a": 1}])
@@ -96,5 +97,5 @@ def test_a_prediction_stands_beside_the_outcome():
     assert words(chart).count("✔ you said: kept") == 3
     assert words(chart).count("✘ you said: kept") == 2
     assert words(chart).count("✔ you said: messages lost") == 1
-    assert chart.text.endswith("4 of 6 predictions came true.")
-    assert charts.survival(matrix(), predicted=None).text == charts.survival(matrix()).text
+    assert chart.sentence.endswith("4 of 6 predictions came true.")
+    assert charts.survival(matrix(), predicted=None).sentence == charts.survival(matrix()).sentence

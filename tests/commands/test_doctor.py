@@ -30,7 +30,7 @@ def test_a_machine_that_has_everything_is_well(broker):
 
 def test_before_anything_is_installed_it_says_what_is_missing_and_what_to_do(tmp_path):
     checkout = small_checkout(tmp_path / "checkout")
-    (checkout / "requirements.txt").write_text("not-there-at-all==1.0\n-e .\n")
+    (checkout / "requirements.txt").write_text("not-there-at-all==1.0\n")
     answer = labkit("doctor", python=BARE_PYTHON, cwd=checkout, LABKIT_BROKER=None, LABKIT_HOME=None)
     assert answer.returncode == 1
     found = findings(answer.stdout)

@@ -5,7 +5,7 @@ import pytest
 from terminal import labkit
 from waiting import until
 
-from labkit.commands.test_command import Result
+from labkit.commands.test_command import Result, table
 
 ONE_TEST = ["tests/management/test_management.py", "-q", "-k", "test_overview_names_the_versions"]
 NO_ENGINE = {"DOCKER_HOST": "tcp://127.0.0.1:9", "LABKIT_AMQP_URL": None}
@@ -45,3 +45,10 @@ def left(home):
 )
 def test_only_tests_that_ran_and_passed_are_good(result, good):
     assert result.good is good
+
+
+def test_the_table_has_figures_for_what_ran_and_a_reason_for_what_did_not():
+    ran = Result("node", "3.10.8", passed=10, skipped=1, seconds=90)
+    rows = table([ran, Result("4.3", why="not run: Docker is not installed.")]).splitlines()
+    assert rows[1].split() == ["node", "3.10.8", "10", "0", "1", "1.5"]
+    assert rows[2].split(maxsplit=2) == ["4.3", "?", "not run: Docker is not installed."]

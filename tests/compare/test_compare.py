@@ -5,13 +5,14 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 
 import pika.exceptions
 import pytest
 
 from labkit import brokers, charts, tasks
 from labkit.clients.relay import Relay
-from labkit.compare import Comparison, Strategy, measure
+from labkit.compare import Comparison, Strategy, measure, save
 from labkit.errors import UsageError, WaitTimeoutError
 from labkit.lab import Lab
 from labkit.ledger import Kind, Ledger
@@ -160,6 +161,11 @@ def test_a_broker_farther_away_makes_prefetch_1_slow(lab):
     ("strategies", "workload", "settings"),
     [
         ([], [1], {}),
+        (True, [1], {}),
+        ([Strategy()], [1], {"workers": "fast"}),
+        ([Strategy()], [1], {"workers": ["fast"]}),
+        ([Strategy()], [1], {"workers": True}),
+        ([Strategy()], [1], {"repeat": True}),
         (["prefetch=1"], [1], {}),
         ([Strategy()], [], {}),
         ([Strategy()], [1], {"workers": 0}),
@@ -188,7 +194,7 @@ def test_after_a_run_that_took_too_long_the_next_comparison_is_its_own(lab):
 
 def recorded(*events):
     """A run of what was recorded at these seconds: (second, kind, task, worker)."""
-    ledger = Ledger.of_the_past((second, kind, task, worker, None) for second, kind, task, worker in events)
+    ledger = Ledger.of_the_past((*event, None) for event in events)
     ledger.add(tasks.workload([1, 1]))
     return Run("recorded", ledger)
 
@@ -245,6 +251,14 @@ def test_the_table_is_text_in_a_terminal_and_a_table_in_a_notebook(comparison):
     assert comparison.text in repr(comparison)
 
 
+@pytest.mark.parametrize("many", [1, 2, 4, 9])
+def test_the_table_is_at_most_100_columns_wide(comparison, many):
+    named = replace(comparison[0], name="prefetch 100, automatic ack, published first")
+    lines = str(Comparison((named,) * many)).splitlines()
+    assert max(map(len, lines[:-1])) <= 100  # the last is the sentence
+    assert sum(line.count("6 of 6") for line in lines) == many
+
+
 def test_a_result_is_found_by_its_place_and_by_its_name(comparison):
     assert comparison["no prefetch limit"] is comparison[0]
     assert [result.run for result in comparison] == comparison.runs
@@ -253,7 +267,7 @@ def test_a_result_is_found_by_its_place_and_by_its_name(comparison):
 
 
 def test_what_is_saved_can_be_read_again(comparison, tmp_path):
-    files = comparison.save(tmp_path / "new" / "folder")
+    files = save(comparison, tmp_path / "new" / "folder")
     names = [path.name for path in files]
     assert names == ["1-no-prefetch-limit.jsonl", "2-fair-square.jsonl", "comparison.csv", "comparison.png"]
     assert Run.load(files[0]).counts.done == 6
@@ -271,8 +285,8 @@ def test_what_is_saved_can_be_read_again(comparison, tmp_path):
 def test_the_sweep_says_which_prefetch_was_best_on_either_side(comparison):
     chart = charts.sweep(comparison, comparison)
     for result in comparison:
-        assert f"{result.makespan:.2f} s" in chart.text
-        assert f"{result.throughput:,.0f}" in chart.text
+        assert f"{result.makespan:.2f} s" in chart.sentence
+        assert f"{result.throughput:,.0f}" in chart.sentence
     assert chart.title.startswith("Long tasks are soonest done with prefetch 1")
     assert chart.png().startswith(b"\x89PNG")
 
@@ -357,7 +371,7 @@ def test_the_command_prints_the_table_and_saves_it_all(broker, tmp_path):
         (["--workload", "equal:count=many"], "count=5"),
         (["--workload", "equal:count=0"], "from 1 to"),
         (["--workers", "two"], "1,1,2"),
-        (["--workers", "0"], "how many"),
+        (["--workers", "0"], "from 1 to"),
         (["--workers", "1,-1"], "more than 0"),
         (["--strategy", "prefetch=0.5"], "65535"),
     ],

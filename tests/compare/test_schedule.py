@@ -129,6 +129,10 @@ def test_nothing_to_do_takes_no_time():
         (([-1], 2), "cost"),
         ((["1"], 2), "cost"),
         (([math.inf], 2), "cost"),
+        ((5, 2), "workload"),
+        (([1], "12"), "worker"),
+        (([1], 10**9), "worker"),
+        (([1], True), "worker"),
     ],
 )
 def test_what_makes_no_sense_is_refused_by_name(arguments, named):
@@ -137,3 +141,10 @@ def test_what_makes_no_sense_is_refused_by_name(arguments, named):
             function(*arguments)
     with pytest.raises(UsageError, match="seconds_per_dot"):
         schedule.greedy([1], 2, seconds_per_dot=0)
+
+
+@pytest.mark.parametrize("values", [[], 5, None, ["a"], [-1], [math.nan]])
+def test_the_spread_of_what_are_no_values_is_refused(values):
+    for measure in (schedule.jain, schedule.max_over_mean):
+        with pytest.raises(UsageError, match="value"):
+            measure(values)

@@ -11,7 +11,7 @@ import pytest
 
 from labkit import exercises
 from labkit.errors import BrokerDownError
-from labkit.exercises import Exercise, NotAttempted, Outcome, Wrong, attempt, lesson_00, lesson_01
+from labkit.exercises import Exercise, Mark, NotAttempted, Wrong, attempt, lesson_00, lesson_01
 
 LESSONS = [
     importlib.import_module(f"labkit.exercises.{module.name}")
@@ -34,7 +34,7 @@ def test_the_solution_is_right(name, exercise, broker):
     learner = {}
     exec(exercise.solution_code, learner)
     result = exercise.check(learner[name])
-    assert result.outcome is Outcome.RIGHT, result.message
+    assert result.mark is Mark.RIGHT, result.message
 
 
 @pytest.mark.parametrize(("name", "exercise"), ALL)
@@ -43,8 +43,8 @@ def test_the_empty_stub_is_not_attempted(name, exercise):
         """What to do."""
 
     for answer in (..., None, stub, lambda *arguments: ..., [..., ..., ...]):
-        assert exercise.check(answer).outcome is Outcome.NOT_ATTEMPTED
-    assert exercise.check().outcome is Outcome.NOT_ATTEMPTED
+        assert exercise.check(answer).mark is Mark.NOT_ATTEMPTED
+    assert exercise.check().mark is Mark.NOT_ATTEMPTED
 
 
 @pytest.mark.parametrize(("name", "exercise"), ALL)
@@ -65,7 +65,7 @@ def test_there_are_hints_and_a_solution_with_a_reason(name, exercise, capsys):
     ids=["a number", "a text", "a list", "a dict", "an object", "a list in a list", "a function"],
 )
 def test_no_answer_makes_a_traceback(name, exercise, answer, broker):
-    assert exercise.check(answer).outcome in (Outcome.WRONG, Outcome.NOT_ATTEMPTED)
+    assert exercise.check(answer).mark in (Mark.WRONG, Mark.NOT_ATTEMPTED)
 
 
 # ---------------------------------------------------------------- lesson 00
@@ -119,7 +119,7 @@ def to_no_queue(channel, queue, job):
 )
 def test_a_wrong_way_there_and_back_is_refused(wrong, said, broker):
     result = lesson_00.there_and_back.check(wrong)
-    assert result.outcome is Outcome.WRONG
+    assert result.mark is Mark.WRONG
     assert said in result.message
 
 
@@ -132,7 +132,7 @@ def test_there_and_back_as_a_consumer_is_accepted(broker):
         channel.cancel()
         return json.loads(received.decode())
 
-    assert lesson_00.there_and_back.check(there_and_back).outcome is Outcome.RIGHT
+    assert lesson_00.there_and_back.check(there_and_back).mark is Mark.RIGHT
 
 
 # ---------------------------------------------------------------- lesson 01
@@ -167,7 +167,7 @@ def printed(messages, workers):
     "wrong", [in_blocks, only_the_counts, with_a_lost_remainder, backwards, without_the_idle, printed]
 )
 def test_a_wrong_deal_is_refused(wrong):
-    assert lesson_01.deal.check(wrong).outcome is Outcome.WRONG
+    assert lesson_01.deal.check(wrong).mark is Mark.WRONG
 
 
 def test_another_way_to_deal_is_accepted():
@@ -177,17 +177,17 @@ def test_another_way_to_deal_is_accepted():
             hands[worker].append(message)
         return hands
 
-    assert lesson_01.deal.check(deal).outcome is Outcome.RIGHT
+    assert lesson_01.deal.check(deal).mark is Mark.RIGHT
 
 
 @pytest.mark.parametrize("wrong", [[10, 10, 10], [6, 6, 18], [15, 15, 0], [12, 6, 12], [12, 12], "12,12,6"])
 def test_a_wrong_count_for_the_late_worker_is_refused(wrong):
-    assert lesson_01.joined.check(wrong).outcome is Outcome.WRONG
+    assert lesson_01.joined.check(wrong).mark is Mark.WRONG
 
 
 @pytest.mark.parametrize("right", [(12, 12, 6), {"Ada": 12, "Ben": 12, "Cleo": 6}])
 def test_the_counts_may_be_given_in_another_form(right):
-    assert lesson_01.joined.check(right).outcome is Outcome.RIGHT
+    assert lesson_01.joined.check(right).mark is Mark.RIGHT
 
 
 def subscribe(channel, queue, callback):
@@ -251,7 +251,7 @@ def from_another_queue(channel, queue, messages, first, second):
 )
 def test_a_wrong_way_to_share_is_refused_by_what_the_broker_did(wrong, said, broker):
     result = lesson_01.share.check(wrong)
-    assert result.outcome is Outcome.WRONG
+    assert result.mark is Mark.WRONG
     assert said in result.message
     assert "raised Wrong" not in result.message
 
@@ -273,7 +273,7 @@ def test_sharing_over_two_channels_is_accepted(broker):
         subscribe(channel.connection.channel(), queue, second)
         publish(channel, queue, messages)
 
-    assert lesson_01.share.check(share).outcome is Outcome.RIGHT
+    assert lesson_01.share.check(share).mark is Mark.RIGHT
 
 
 def test_an_exercise_on_the_broker_says_when_there_is_none(monkeypatch):
@@ -308,7 +308,7 @@ def test_a_function_that_raises_is_told_its_error_and_its_line():
         return [1, 2, 3][7]
 
     result = checked(broken)
-    assert result.outcome is Outcome.WRONG
+    assert result.mark is Mark.WRONG
     assert "IndexError" in result.message
     assert "return [1, 2, 3][7]" in result.message
 
@@ -328,7 +328,7 @@ def test_a_function_that_would_end_the_kernel_does_not(rude):
     def leave():
         raise rude("bye")
 
-    assert checked(leave).outcome is Outcome.WRONG
+    assert checked(leave).mark is Mark.WRONG
 
 
 def test_a_function_called_instead_of_given_is_explained():
@@ -349,7 +349,7 @@ def test_a_stub_that_returns_dots_is_not_attempted():
 
 
 def test_a_check_that_stumbles_over_an_answer_says_it_is_wrong():
-    assert exercise(lambda answer: answer["key"]).check([1]).outcome is Outcome.WRONG
+    assert exercise(lambda answer: answer["key"]).check([1]).mark is Mark.WRONG
 
 
 def test_a_hint_that_does_not_exist_says_how_many_there_are(capsys):

@@ -9,8 +9,9 @@ from labkit import tasks
 from labkit.brokers.remote import Remote
 from labkit.errors import QueueMissingError
 from labkit.lab import Lab
-from labkit.lab.survival import MESSAGES, QUEUES, Fate, Survival, fetch
+from labkit.lab.survival import MESSAGES, QUEUES, Survival, fetch
 from labkit.ledger import Kind
+from labkit.results.fates import Fate
 
 
 @pytest.fixture(scope="module")

@@ -37,6 +37,9 @@ class BrokerAndWorkers(RuleBasedStateMachine):
                 Kind.CONNECTED, None, worker, "automatic" if self.automatic[worker] else "manual"
             )
 
+    def nobody_has(self, task):
+        return Outcome.DONE if self.finishes[task] else Outcome.LOST
+
     @rule(routable=st.booleans())
     def publish(self, routable):
         task = f"t-{len(self.where) + 1}"
@@ -69,7 +72,7 @@ class BrokerAndWorkers(RuleBasedStateMachine):
         self.finishes[task] += well
         if self.automatic[worker]:
             del self.held[worker][task]
-            self.where[task] = Outcome.DONE if well else Outcome.LOST
+            self.where[task] = Outcome.DONE if well else self.nobody_has(task)
         elif well:
             self.held[worker][task] = True
         else:
@@ -84,7 +87,7 @@ class BrokerAndWorkers(RuleBasedStateMachine):
             )
             self.ledger.record(kind, task, worker)
             del self.held[worker][task]
-            self.where[task] = outcome
+            self.where[task] = self.nobody_has(task) if outcome is Outcome.LOST else outcome
             if outcome is Outcome.WAITING:
                 self.queue.appendleft(task)
 
@@ -105,7 +108,7 @@ class BrokerAndWorkers(RuleBasedStateMachine):
         worker = data.draw(st.sampled_from(sorted(self.held)))
         self.ledger.record(how, worker=worker)
         for task in self.held.pop(worker):
-            self.where[task] = Outcome.LOST if self.automatic[worker] else Outcome.WAITING
+            self.where[task] = self.nobody_has(task) if self.automatic[worker] else Outcome.WAITING
             if not self.automatic[worker]:
                 self.queue.append(task)
             if how is Kind.CRASHED:  # the dead may go on talking: it does not count
@@ -176,15 +179,20 @@ def test_a_task_costs_the_ledger_less_than_200_bytes():
     ledger = Ledger()
     ledger.add(workload)
     ledger.record(Kind.CONNECTED, None, "w", "manual")
-    for task in workload:
+    for tag, task in enumerate(workload, 1):
         for kind in (Kind.PUBLISHED, Kind.CONFIRMED):
             ledger.record(kind, task.id)
         for kind in (Kind.DELIVERED, Kind.STARTED, Kind.FINISHED, Kind.ACKNOWLEDGED):
-            ledger.record(kind, task.id, "w")
+            ledger.record(kind, task.id, "w", delivery=tag)
     ledger.counts()
-    parts = vars(ledger).values()
+    parts = [
+        *vars(ledger).values(),
+        *ledger._columns,
+        *vars(ledger._task_numbers).values(),
+        *vars(ledger._account).values(),
+    ]
     size = sum(sys.getsizeof(part) for part in parts if hasattr(part, "__len__"))
-    size += sum(sys.getsizeof(number) for number in ledger._numbers.values())
+    size += sum(sys.getsizeof(number) for number in ledger._task_numbers.values())
     assert size / len(workload) < 200
 
 
@@ -198,14 +206,16 @@ def test_columns_tell_the_same_as_events_and_only_what_is_new():
     ledger.record(Kind.BROKER_DOWN)
 
     def told(since):
-        for number, (at, kind, task, worker) in enumerate(zip(*ledger.columns(since), strict=True), since):
+        for number, (at, kind, task, worker, delivery) in enumerate(
+            zip(*ledger.columns(since), strict=True), since
+        ):
             task_id = ledger.task_id(task) if task >= 0 else None
             name = ledger.workers[worker] if worker >= 0 else None
-            yield at, Kind(kind), task_id, name, ledger.note(number)
+            yield at, Kind(kind), task_id, name, ledger.notes.get(number), delivery
 
     for since in (0, seen):
         assert list(told(since)) == [
-            (event.time, event.kind, event.task_id, event.worker, event.note)
+            (event.time, event.kind, event.task_id, event.worker, event.note, event.delivery)
             for event in ledger.events(since=since)
         ]
     assert len(list(told(seen))) == 2

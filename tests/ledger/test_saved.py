@@ -61,3 +61,28 @@ def test_a_missing_or_binary_file_is_refused(tmp_path):
     (tmp_path / "picture.png").write_bytes(b"\x89PNG\xff\xfe")
     with pytest.raises(SavedRunError, match="cannot be read"):
         Run.load(tmp_path / "picture.png")
+
+
+def test_a_run_that_was_saved_before_deliveries_had_numbers_is_still_read():
+    lines = [
+        '{"ledger": 1, "started_at": 1000.0}',
+        '{"task": "a-1"}',
+        '[0.1, "PUBLISHED", "a-1", null, null]',
+        '[0.2, "CONNECTED", null, "w", "manual"]',
+        '[0.3, "DELIVERED", "a-1", "w", null]',
+        '[0.4, "STARTED", "a-1", "w", null]',
+        '[0.9, "FINISHED", "a-1", "w", "fine"]',
+        '[1.0, "ACKNOWLEDGED", "a-1", "w", null]',
+        '{"events": 6}',
+    ]
+    ledger = saved.ledger(lines)
+    assert ledger.counts().done == 1
+    assert [span.ended - span.started for span in ledger.spans()] == [pytest.approx(0.5)]
+    again = saved.ledger(saved.lines(ledger))
+    assert (again.outcomes(), again.started_at) == (ledger.outcomes(), 1000.0)
+
+
+def test_the_numbers_of_deliveries_are_saved():
+    ledger = Ledger()
+    ledger.record(Kind.DELIVERED, "a-1", "w", None, 7)
+    assert [event.delivery for event in saved.ledger(saved.lines(ledger)).events()] == [7]

@@ -8,8 +8,10 @@ import os
 import subprocess
 import sys
 import time
+from urllib.parse import quote
 
 import pytest
+import requests
 from waiting import PATIENCE, until
 
 from labkit import brokers, management, tasks
@@ -180,7 +182,8 @@ def test_a_worker_that_reconnects_is_counted_over_all_its_connections(bench):
         "4 acknowledgements",
     )
     (connection,) = (c for c in bench.management.connections() if c.user_provided_name == "phoenix")
-    bench.management.close_connection(connection.name)
+    address = f"{bench.broker.management_url}/api/connections/{quote(connection.name, safe='')}"
+    requests.delete(address, auth=bench.broker.management_credentials, timeout=PATIENCE).raise_for_status()
     until(lambda: any(bench.ledger.events({Kind.DISCONNECTED})), "the connection to break")
     bench.publish(tasks.equal(3))
     bench.done(7)
@@ -311,6 +314,37 @@ def test_what_was_counted_before_the_sampler_began_is_not_the_runs():
     broker.shows("a", 3, 3, 0)
     sampler.sample()
     assert sampler.final(timeout=0).total == Load("", 3, 3)
+
+
+def test_every_worker_of_the_ledger_has_a_load_though_its_figures_come_late():
+    """On a very busy machine the broker has not shown every channel when the time is up."""
+    broker, ledger = Scripted(), recorded(*worked("Ada"), *worked("Ben"), *worked("Cleo", count=0))
+    sampler = LoadSampler(broker, ["q"], ledger)
+    broker.listed = []
+    loads = sampler.final(timeout=0)
+    assert loads.final == {name: Load(name, late=True) for name in ("Ada", "Ben", "Cleo")}
+    assert not loads.settled
+    told = loads.reconcile(ledger)
+    assert not told.agrees
+    assert "3 fewer deliveries for Ada (the broker never showed it)" in told.sentence
+    assert "Cleo" not in told.sentence, "nothing was sent to it"
+    assert Loads.from_dict(json.loads(json.dumps(loads.to_dict()))) == loads
+
+
+def test_what_one_late_worker_had_follows_from_the_queues_own_count():
+    broker, ledger = Scripted(), recorded(*worked("Ada"), *worked("Ben"), *worked("Cleo", count=0))
+    sampler = LoadSampler(broker, ["q"], ledger)
+    broker.shows("Ada", 0, 0, 0)
+    sampler.sample()
+    broker.totals["q"] = (6, 6, 0)
+    broker.shows("Ada", 3, 3, 0)
+    loads = sampler.final(timeout=0)
+    assert loads.final == {
+        "Ada": Load("Ada", 3, 3),
+        "Ben": Load("Ben", 3, 3, stale=True),
+        "Cleo": Load("Cleo", late=True),
+    }
+    assert loads.reconcile(ledger).agrees
 
 
 # Held against the ledger.

@@ -4,7 +4,7 @@ from itertools import accumulate
 
 import pytest
 
-from labkit.exercises import Outcome, lesson_02
+from labkit.exercises import Mark, lesson_02
 
 # ---------------------------------------------------------------- gone
 
@@ -24,13 +24,13 @@ from labkit.exercises import Outcome, lesson_02
 )
 def test_a_wrong_list_of_lost_tasks_is_refused(wrong, said):
     result = lesson_02.gone.check(wrong)
-    assert result.outcome is not Outcome.RIGHT
+    assert result.mark is not Mark.RIGHT
     assert said in result.message
 
 
 @pytest.mark.parametrize("right", [[6, 8, 10, 12], (12, 10, 8, 6), {6, 8, 10, 12}, range(6, 13, 2)])
 def test_the_lost_may_be_named_in_any_order(right):
-    assert lesson_02.gone.check(right).outcome is Outcome.RIGHT
+    assert lesson_02.gone.check(right).mark is Mark.RIGHT
 
 
 # ---------------------------------------------------------------- lost
@@ -94,7 +94,7 @@ def printed(dispatch, seconds, crashed, at):
 )
 def test_a_wrong_function_is_refused_by_what_a_real_run_lost(wrong, said, broker):
     result = lesson_02.lost.check(wrong)
-    assert result.outcome is Outcome.WRONG
+    assert result.mark is Mark.WRONG
     assert said in result.message
 
 
@@ -105,7 +105,7 @@ def test_a_function_with_running_sums_is_accepted(broker):
         return {task for task, end in zip(mine, ends, strict=True) if end > at}
 
     result = lesson_02.lost.check(lost)
-    assert result.outcome is Outcome.RIGHT, result.message
+    assert result.mark is Mark.RIGHT, result.message
 
 
 def test_the_check_leaves_no_queue_behind(broker):

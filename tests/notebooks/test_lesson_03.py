@@ -2,7 +2,7 @@
 
 import pytest
 
-from labkit.exercises import Outcome, lesson_03
+from labkit.exercises import Mark, lesson_03
 
 
 def subscribe(channel, queue, on_message, **settings):
@@ -11,7 +11,7 @@ def subscribe(channel, queue, on_message, **settings):
 
 def refused(exercise, answer, said):
     result = exercise.check(answer)
-    assert result.outcome is Outcome.WRONG, result.message
+    assert result.mark is Mark.WRONG, result.message
     assert said in result.message
 
 
@@ -100,7 +100,7 @@ def test_a_worker_that_takes_one_at_a_time_and_acknowledges_up_to_it_is_accepted
         channel.basic_consume(queue, on_message)
 
     result = lesson_03.keep.check(keep)
-    assert result.outcome is Outcome.RIGHT, result.message
+    assert result.mark is Mark.RIGHT, result.message
 
 
 # ---------------------------------------------------------------- settle
@@ -192,7 +192,7 @@ def test_a_worker_that_rejects_the_pings_for_good_is_accepted(broker):
         subscribe(channel, queue, on_message)
 
     result = lesson_03.settle.check(settle)
-    assert result.outcome is Outcome.RIGHT, result.message
+    assert result.mark is Mark.RIGHT, result.message
 
 
 # ---------------------------------------------------------------- once
@@ -291,7 +291,7 @@ def test_a_worker_that_leaves_early_for_what_was_sent_is_accepted(broker):
         subscribe(channel, queue, on_message)
 
     result = lesson_03.once.check(once)
-    assert result.outcome is Outcome.RIGHT, result.message
+    assert result.mark is Mark.RIGHT, result.message
 
 
 def test_the_checks_leave_no_queue_behind(broker):

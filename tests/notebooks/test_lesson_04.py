@@ -11,7 +11,7 @@ import pytest
 from pika.exceptions import AMQPConnectionError, AMQPError, ConnectionClosedByBroker
 
 from labkit import brokers
-from labkit.exercises import Outcome, lesson_04
+from labkit.exercises import Mark, lesson_04
 
 BARRIER_TIMEOUT = 180  # seconds; a restart on a busy machine, and everybody's way to it
 
@@ -33,13 +33,13 @@ BARRIER_TIMEOUT = 180  # seconds; a restart on a busy machine, and everybody's w
 )
 def test_a_wrong_list_of_promises_is_refused_with_the_reason(wrong, said):
     result = lesson_04.promised.check(wrong)
-    assert result.outcome is Outcome.WRONG
+    assert result.mark is Mark.WRONG
     assert said in result.message
 
 
 @pytest.mark.parametrize("right", [["d", "b"], {"b", "d"}, ("B", "D"), "bd"])
 def test_the_promises_may_be_given_in_another_form(right):
-    assert lesson_04.promised.check(right).outcome is Outcome.RIGHT
+    assert lesson_04.promised.check(right).mark is Mark.RIGHT
 
 
 # ---------------------------------------------------------------- keep
@@ -230,7 +230,7 @@ def results(broker):
 )
 def test_an_answer_is_judged_by_what_is_there_after_a_real_restart(results, answer, right, said):
     result = results[answer]
-    assert result.outcome is (Outcome.RIGHT if right else Outcome.WRONG), result.message
+    assert result.mark is (Mark.RIGHT if right else Mark.WRONG), result.message
     assert said in result.message
 
 
@@ -253,7 +253,7 @@ def no_restart(monkeypatch):
 )
 def test_what_is_wrong_before_any_restart_is_refused_without_one(broker, no_restart, wrong, said):
     result = lesson_04.keep.check(wrong)
-    assert result.outcome is Outcome.WRONG
+    assert result.mark is Mark.WRONG
     assert said in result.message
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from labkit.exercises import Outcome, lesson_05
+from labkit.exercises import Mark, lesson_05
 from labkit.exercises.lesson_05 import LONG_GOAL, TINY_GOAL
 
 # ---------------------------------------------------------------- subscribe
@@ -70,7 +70,7 @@ def test_a_wrong_way_to_subscribe_is_refused_by_what_the_broker_sent(wrong, said
     if wrong is only_the_limit:
         monkeypatch.setattr(lesson_05, "RECEIVE_TIMEOUT", 0.3)
     result = lesson_05.subscribe.check(wrong)
-    assert result.outcome is Outcome.WRONG
+    assert result.mark is Mark.WRONG
     assert said in result.message
 
 
@@ -79,7 +79,7 @@ def test_a_limit_for_the_whole_channel_is_accepted(broker):
         channel.basic_qos(0, 1, True)
         channel.basic_consume(queue, callback, consumer_tag="mine")
 
-    assert lesson_05.subscribe.check(subscribe).outcome is Outcome.RIGHT
+    assert lesson_05.subscribe.check(subscribe).mark is Mark.RIGHT
 
 
 # ---------------------------------------------------------------- prefetch
@@ -91,7 +91,7 @@ def test_a_limit_for_the_whole_channel_is_accepted(broker):
 )
 def test_a_prefetch_that_misses_a_goal_is_refused_by_what_was_measured(wrong, said, broker):
     result = lesson_05.prefetch.check(wrong)
-    assert result.outcome is Outcome.WRONG
+    assert result.mark is Mark.WRONG
     assert said in result.message
 
 
@@ -99,20 +99,20 @@ def test_a_prefetch_that_misses_a_goal_is_refused_by_what_was_measured(wrong, sa
 def test_a_prefetch_that_is_no_prefetch_is_refused_without_a_run(wrong, monkeypatch):
     monkeypatch.setattr(lesson_05, "_measure", lambda prefetch: pytest.fail("measured"))
     result = lesson_05.prefetch.check(wrong)
-    assert result.outcome is Outcome.WRONG
+    assert result.mark is Mark.WRONG
     assert "whole number" in result.message
 
 
 @pytest.mark.parametrize("right", [5, 7])
 def test_another_prefetch_that_meets_both_goals_is_accepted(right, broker):
     result = lesson_05.prefetch.check(right)
-    assert result.outcome is Outcome.RIGHT, result.message
+    assert result.mark is Mark.RIGHT, result.message
 
 
 def test_a_bad_moment_of_the_machine_does_not_refuse_a_right_prefetch(monkeypatch):
     measured = iter([(TINY_GOAL / 2, LONG_GOAL * 2), (TINY_GOAL + 1, LONG_GOAL)])
     monkeypatch.setattr(lesson_05, "_measure", lambda prefetch: next(measured))
-    assert lesson_05.prefetch.check(5).outcome is Outcome.RIGHT
+    assert lesson_05.prefetch.check(5).mark is Mark.RIGHT
 
 
 # ---------------------------------------------------------------- idle
@@ -135,7 +135,7 @@ def test_a_bad_moment_of_the_machine_does_not_refuse_a_right_prefetch(monkeypatc
 )
 def test_a_wrong_explanation_of_the_idle_worker_is_refused(wrong, said):
     result = lesson_05.idle.check(wrong)
-    assert result.outcome is Outcome.WRONG
+    assert result.mark is Mark.WRONG
     assert said in result.message
 
 
@@ -143,4 +143,4 @@ def test_a_wrong_explanation_of_the_idle_worker_is_refused(wrong, said):
     "right", [{"who": "Cleo", "where": "b", "cure": "e"}, (" cleo", "B", "e"), ["Cleo", "b", "b"]]
 )
 def test_another_cure_and_another_form_are_accepted(right):
-    assert lesson_05.idle.check(right).outcome is Outcome.RIGHT
+    assert lesson_05.idle.check(right).mark is Mark.RIGHT

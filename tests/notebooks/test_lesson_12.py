@@ -2,7 +2,7 @@
 
 import pytest
 
-from labkit.exercises import Outcome, lesson_12
+from labkit.exercises import Mark, lesson_12
 
 
 def every_one(channel, method, properties, body):
@@ -46,7 +46,7 @@ def twice(channel, method, properties, body):
 )
 def test_a_wrong_way_to_acknowledge_in_batches_is_refused(wrong, said, broker):
     result = lesson_12.on_message.check(wrong)
-    assert result.outcome is Outcome.WRONG
+    assert result.mark is Mark.WRONG
     assert said in result.message
 
 
@@ -62,7 +62,7 @@ def test_what_never_came_back_is_not_taken_for_acknowledged(last, broker, monkey
             channel.basic_cancel(channel.consumer_tags[0])
 
     result = lesson_12.on_message.check(on_message)
-    assert result.outcome is Outcome.WRONG
+    assert result.mark is Mark.WRONG
     assert "end the subscription" in result.message
 
 
@@ -71,7 +71,7 @@ def test_all_thirty_at_once_is_accepted_too(broker):
         if method.delivery_tag == 30:
             channel.basic_ack(delivery_tag=30, multiple=True)
 
-    assert lesson_12.on_message.check(on_message).outcome is Outcome.RIGHT
+    assert lesson_12.on_message.check(on_message).mark is Mark.RIGHT
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_all_thirty_at_once_is_accepted_too(broker):
 )
 def test_a_wrong_round_trip_is_refused(wrong, said):
     result = lesson_12.round_trip.check(wrong)
-    assert result.outcome is Outcome.WRONG
+    assert result.mark is Mark.WRONG
     assert said in result.message
 
 
@@ -99,15 +99,15 @@ def test_wrong_settings_are_refused_with_their_price(program, letter):
     answer = {**lesson_12._RIGHT, program: letter}
     result = lesson_12.settings.check(answer)
     if letter == lesson_12._RIGHT[program]:
-        assert result.outcome is Outcome.RIGHT
+        assert result.mark is Mark.RIGHT
     else:
-        assert result.outcome is Outcome.WRONG
+        assert result.mark is Mark.WRONG
         assert result.message.startswith(program)
 
 
 @pytest.mark.parametrize("wrong", [{"clicks": "d", "orders": "b", "films": "c"}, "abc", {"clicks": "a"}])
 def test_what_is_no_choice_is_refused(wrong):
-    assert lesson_12.settings.check(wrong).outcome is Outcome.WRONG
+    assert lesson_12.settings.check(wrong).mark is Mark.WRONG
 
 
 @pytest.mark.parametrize("exercise", [lesson_12.on_message, lesson_12.round_trip, lesson_12.settings])
@@ -115,7 +115,7 @@ def test_the_solution_is_accepted(exercise, broker):
     names = {}
     exec(exercise.solution_code, names)
     (name,) = [key for key in names if not key.startswith("__")]
-    assert exercise.check(names[name]).outcome is Outcome.RIGHT
+    assert exercise.check(names[name]).mark is Mark.RIGHT
 
 
 @pytest.mark.parametrize(
@@ -127,4 +127,4 @@ def test_the_solution_is_accepted(exercise, broker):
     ],
 )
 def test_the_stub_is_not_attempted(exercise, stub):
-    assert exercise.check(stub).outcome is Outcome.NOT_ATTEMPTED
+    assert exercise.check(stub).mark is Mark.NOT_ATTEMPTED

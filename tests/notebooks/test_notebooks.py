@@ -69,6 +69,16 @@ def test_every_queue_has_a_name_by_which_it_is_cleared_away_after_a_crash(path):
     assert not named_by_hand, "use lab.name(…)"
 
 
+@pytest.mark.parametrize("path", named(LESSONS))
+def test_a_queue_that_a_cell_declares_is_of_the_kind_that_the_lesson_means(path):
+    for cell in nbformat.read(path, as_version=4).cells:
+        for node in ast.walk(ast.parse(cell.source)) if cell.cell_type == "code" else ():
+            if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(".queue_declare"):
+                said = {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}
+                if said.get("durable", "True") == "True" and ("durable" in said or "exclusive" in said):
+                    assert "x-queue-type" in said.get("arguments", ""), ast.unparse(node)
+
+
 @pytest.mark.parametrize("path", named(NOTEBOOKS))
 def test_a_notebook_is_stored_without_outputs(path):
     for cell in nbformat.read(path, as_version=4).cells:
@@ -151,9 +161,18 @@ def test_a_revealed_outcome_is_one_of_the_options(path):
             options[node.targets[0].id] = given and ast.literal_eval(given)
     for node in ast.walk(tree):
         if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(".reveal"):
-            asked, outcome = options[node.func.value.id], node.args[0]
-            if asked and isinstance(outcome, ast.Constant):
-                assert outcome.value in asked
+            asked = options[node.func.value.id]
+            for outcome in outcomes(node.args[0]) if asked else ():
+                assert outcome in asked
+
+
+def outcomes(node):
+    """The texts that an expression can be, as far as they are written out in it."""
+    if isinstance(node, ast.IfExp):
+        return outcomes(node.body) | outcomes(node.orelse)
+    if isinstance(node, ast.JoinedStr):
+        return {ast.unparse(node)}
+    return {node.value} if isinstance(node, ast.Constant) else set()
 
 
 @pytest.mark.parametrize("path", named(NOTEBOOKS))

@@ -1,19 +1,25 @@
 """Setting up on a fresh machine, in small checkouts with one small package, and what can go wrong there."""
 
+import contextlib
 import os
+import random
+import re
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import psutil
 import pytest
 from checkouts import called, fake, small_checkout
-from terminal import BARE_PYTHON, Program, variables
+from terminal import BARE_PYTHON, ROOT, Program, variables
+from waiting import until
 
 from labkit.errors import BrokerNotInstalledError
-from labkit.setup import bootstrap, machine
+from labkit.setup import bootstrap, environment, machine
 
 SET_UP = """import sys
 {before}
@@ -90,10 +96,80 @@ def test_the_python_of_the_environment_is_not_made_from_itself(monkeypatch):
 
 
 def test_an_environment_that_was_left_half_made_is_made_anew(ready):
-    (ready / ".venv" / "unfinished").touch()
+    (ready / ".venv" / "pyvenv.cfg").unlink()  # what Ctrl-C in the middle of deleting it once left
     answer = set_up(ready)
-    assert ".venv was left half made. Making it anew." in answer.stdout
-    assert answer.returncode == 0 and not (ready / ".venv" / "unfinished").exists()
+    assert ".venv is broken: its Python is not its own. Making it anew." in answer.stdout
+    assert answer.returncode == 0, answer.stderr
+
+
+def test_its_programs_name_the_place_where_they_are(ready):
+    (ready / ".venv").rename(ready / ".venv-before")  # what it has a copy of
+    try:
+        assert set_up(ready).returncode == 0
+        pip = subprocess.run([ready / ".venv" / "bin" / "pip", "--version"], capture_output=True, text=True)
+        assert str(ready / ".venv" / "lib") in pip.stdout, pip.stderr
+        texts = [path for path in (ready / ".venv").rglob("*") if path.is_file() and path.suffix != ".pyc"]
+        assert not [path for path in texts if re.search(rb"/\.v(?!env)[a-z0-9]{3}/", path.read_bytes())]
+    finally:
+        shutil.rmtree(ready / ".venv-before")
+
+
+KILLS = [0.05, 0.2, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0]  # seconds
+
+
+def whole_or_absent(checkout):
+    """Whether a .venv is there; it is wrong if there is one that lacks anything."""
+    venv = checkout / ".venv"
+    if not venv.exists():
+        return False
+    probe = "import sys, tqdm; print(sys.prefix)"
+    answer = subprocess.run([venv / "bin" / "python", "-c", probe], capture_output=True, text=True)
+    assert answer.stdout.strip() == str(venv), answer.stderr
+    return True
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT], ids=["kill", "ctrl-c"])
+def test_an_installation_that_is_ended_at_any_moment_leaves_a_whole_environment_or_none(checkout, number):
+    struck = 0
+    for after in KILLS:
+        with Program(*command(), cwd=checkout) as program:
+            time.sleep(after)
+            struck += program.process.poll() is None
+            if number == signal.SIGKILL:
+                program.process.kill()  # and not what it has started: that runs on
+            for _ in range(3 * (number == signal.SIGINT)):
+                with contextlib.suppress(ProcessLookupError):
+                    program.interrupt()
+                time.sleep(0.02)
+            program.end()
+        if whole_or_absent(checkout):
+            (checkout / "requirements.txt").write_text(f"tqdm==4.67.{random.choice('01')}\n")
+    assert struck >= 3, "most came too late"
+    until(lambda: not processes_in(checkout), "the end of what a killed start has started")
+    (checkout / "requirements.txt").write_text("tqdm==4.66.5\n")
+    assert set_up(checkout).returncode == 0
+    assert whole_or_absent(checkout)
+    assert not list(checkout.glob(".v[!e]*")), "what was left half made is cleared away by the next start"
+
+
+def processes_in(folder):
+    return [each for each in psutil.process_iter(["cmdline"]) if str(folder) in str(each.info["cmdline"])]
+
+
+def test_two_first_starts_at_the_same_time_make_one_environment(checkout):
+    with Program(*command(), cwd=checkout) as first, Program(*command(), cwd=checkout) as second:
+        assert first.end() == 0 and second.end() == 0, first.output + second.output
+    said = first.output + second.output
+    assert said.count("Making .venv") == 1 and "waiting for it" in said
+    assert whole_or_absent(checkout)
+
+
+def test_an_environment_that_cannot_be_brought_up_to_date_stays_as_it_was(ready, no_index):
+    wanted = (ready / "requirements.txt").read_text()
+    (ready / "requirements.txt").write_text("tqdm==4.66.0\n")
+    assert "package index does not answer" in failed(set_up(ready, **no_index, PIP_NO_CACHE_DIR="1"))
+    (ready / "requirements.txt").write_text(wanted)
+    assert set_up(ready).stdout.startswith("labkit ")
 
 
 def test_an_environment_whose_python_is_gone_is_made_anew(ready):
@@ -107,7 +183,7 @@ def test_an_environment_whose_python_is_gone_is_made_anew(ready):
 def test_an_environment_of_another_python_is_made_anew(ready):
     python = ready / ".venv" / "bin" / "python"
     python.unlink()
-    python.write_text("#!/bin/sh\necho '[[3, 9], true, []]'\n")
+    python.write_text("#!/bin/sh\necho '[\"/usr\", [3, 9], true, []]'\n")
     python.chmod(0o755)
     answer = set_up(ready)
     assert ".venv is from another Python, 3.9; this is" in answer.stdout
@@ -121,6 +197,50 @@ def test_a_version_that_requirements_do_not_name_any_more_is_replaced(ready):
     assert "Installing 1 packages" in answer.stdout and "Making" not in answer.stdout
     (ready / "requirements.txt").write_text(wanted)
     assert answer.returncode == 0, answer.stderr
+
+
+def test_it_is_said_what_pip_does(ready, capfd, monkeypatch):
+    monkeypatch.setattr(machine, "QUIET", 0.2)
+    lines = "Collecting pika==1.4.4 (from -r x)|  Downloading https://x/pika-1.4.4.whl (1 MB)"
+    lines += "|Installing collected packages: a, b"
+    slowly = "import sys, time\nfor line in sys.argv[1].split('|'): print(line, flush=True); time.sleep(0.5)"
+    assert machine.run([sys.executable, "-c", slowly, lines], "Installing", step=environment.step)[0] == 0
+    said = capfd.readouterr().out
+    assert "looking for pika" in said and "fetching pika" in said and "unpacking 2 packages" in said
+
+
+def test_the_requirements_are_installed_from_any_folder(tmp_path):
+    """Without fetching anything: what pip makes of the file is asked."""
+    pip = [sys.executable, "-m", "pip", "install", "--dry-run", "--no-deps", "--quiet"]
+    answer = subprocess.run(
+        [*pip, "-r", ROOT / "requirements.txt"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        env=variables({}),
+    )
+    assert answer.returncode == 0, answer.stderr
+
+
+def test_in_an_environment_of_ones_own_the_kernels_find_the_package(monkeypatch):
+    monkeypatch.setattr(bootstrap, "installed", lambda: False)
+    monkeypatch.setattr(bootstrap, "inside_venv", lambda: False)
+    monkeypatch.setattr(bootstrap, "missing", lambda files: [])
+    monkeypatch.setenv("PYTHONPATH", "before")
+    bootstrap.enter([])
+    assert os.environ["PYTHONPATH"] == f"{ROOT}{os.pathsep}before"
+
+
+def test_an_environment_brings_itself_up_to_date(ready):
+    wanted = (ready / "requirements.txt").read_text()
+    (ready / "requirements.txt").write_text("tqdm==4.67.1\n")
+    own = ready / ".venv" / "bin" / "python"
+    answer = subprocess.run(command(python=own), cwd=ready, env=variables({}), capture_output=True, text=True)
+    (ready / "requirements.txt").write_text(wanted)
+    assert answer.returncode == 0 and answer.stdout.splitlines()[-1].startswith("  "), answer.stderr
+    ask = "import tqdm; print(tqdm.__version__)"
+    assert subprocess.run([own, "-c", ask], capture_output=True, text=True).stdout == "4.67.1\n"
+    assert set_up(ready).returncode == 0
 
 
 def test_no_network_during_installation(checkout, no_index):
@@ -142,9 +262,7 @@ def test_an_interrupted_installation_leaves_nothing_half_made(checkout, no_index
             assert program.end() == 128 + number
             assert "Traceback" not in program.output
     assert not (checkout / ".venv").exists()
-    assert not [
-        each for each in psutil.process_iter(["cmdline"]) if str(checkout) in str(each.info["cmdline"])
-    ]
+    assert not processes_in(checkout)
 
 
 def test_python_without_venv_module_is_said_with_the_command_to_type(checkout, tmp_path):
@@ -182,7 +300,7 @@ def test_a_read_only_checkout(small_disk):
     checkout = small_checkout(small_disk / "checkout")
     subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
     assert "cannot be written" in failed(
-        set_up(checkout, "from labkit import bootstrap; bootstrap.ROOM_NEEDED = 0")
+        set_up(checkout, "from labkit.setup import bootstrap; bootstrap.ROOM_NEEDED = 0")
     )
 
 

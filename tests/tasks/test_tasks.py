@@ -1,5 +1,6 @@
 """What is sent, what is done with it, and what is refused: tasks, workloads and handlers."""
 
+import inspect
 import json
 import math
 import random
@@ -26,6 +27,11 @@ def do(fields, handlers=HANDLERS):
 
 
 # ---------------------------------------------------------------- bodies
+
+
+def test_a_content_type_that_is_no_text_is_refused_by_name():
+    with pytest.raises(UsageError, match="content_type"):
+        parse(b"x", "m", {})
 
 
 def test_the_dots_of_a_text_are_its_cost():
@@ -243,10 +249,36 @@ def test_bursts_pause_between_bursts_and_a_steady_stream_between_tasks():
 
 @pytest.mark.parametrize("name", tasks.WORKLOADS)
 def test_ids_count_from_1_and_never_repeat(name):
-    more = {"random": [3], "bursts": [2, 0.1], "steady": [0.1]}.get(name, [])
-    first, second = (tasks.WORKLOADS[name](5, *more) for _ in range(2))
+    first, second = (tasks.recipe(name)(count=5) for _ in range(2))
     assert [task.label for task in first] == ["1", "2", "3", "4", "5"]
     assert len({task.id for task in first + second}) == 10
+
+
+@pytest.mark.parametrize("recipe", tasks.WORKLOADS.values(), ids=lambda recipe: recipe.name)
+def test_every_workload_has_an_example_with_all_of_its_options(recipe):
+    assert list(recipe.example) == list(inspect.signature(recipe.make).parameters)
+    assert costs(eval(recipe.code(), {"tasks": tasks})) == costs(recipe())
+    assert len(recipe(count=3)) == 3
+
+
+def test_a_workload_is_read_from_a_text_and_what_it_does_not_say_is_as_in_the_example():
+    assert costs(tasks.from_text("alternating:count=4,heavy=8")) == [8, 1, 8, 1]
+    assert [task.delay for task in tasks.from_text("steady: count = 2, every = 0.5")] == [0, 0.5]
+    assert costs(tasks.from_text("growing")) == costs(tasks.recipe("growing")())
+
+
+@pytest.mark.parametrize(
+    ("text", "field"),
+    [
+        ("huge", "workload"), ("", "workload"), ("equal:size=3", "size"), ("equal:count=many", "count"),
+        ("equal:count", "count"), ("equal:count=0", "count"), ("bursts:pause=-1", "pause"),
+    ],
+)  # fmt: skip
+def test_a_text_that_is_no_workload_names_the_option(text, field):
+    with pytest.raises(UsageError) as caught:
+        tasks.from_text(text)
+    assert caught.value.field == field
+    assert caught.value.do
 
 
 def test_the_body_of_a_task_has_as_many_dots_as_it_costs():
@@ -262,6 +294,8 @@ def test_a_foreign_id_gets_a_short_label():
 @pytest.mark.parametrize(
     ("make", "named"),
     [
+        (lambda: tasks.workload(19), "items"),
+        (lambda: tasks.workload("19"), "items"),
         (lambda: tasks.equal(0), "count"),
         (lambda: tasks.equal("3"), "count"),
         (lambda: tasks.equal(True), "count"),
@@ -285,6 +319,10 @@ def test_a_foreign_id_gets_a_short_label():
         (lambda: tasks.job("send-email", {}, cost=-1), "cost"),
         (lambda: tasks.job("send-email", {}, job_id=3), "job_id"),
         (lambda: tasks.job("send-email", {"x": object()}), "JSON"),
+        (lambda: tasks.dots(10**5000), "cost"),  # a number that Python refuses to write
+        (lambda: parse(b"x", "m", {}), "content_type"),
+        (lambda: parse(b"x", 5), "message_id"),
+        (lambda: parse("x", "m"), "body"),
     ],
 )
 def test_a_wrong_argument_is_refused_by_name(make, named):

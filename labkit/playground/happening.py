@@ -7,9 +7,11 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from labkit import checks
 from labkit.clients.worker import Worker
 from labkit.errors import LabError, UsageError
 from labkit.lab import Lab
+from labkit.ledger import Ledger
 
 POLL = 0.02  # seconds between two looks at the clock
 LONGEST = 3600.0  # seconds after which a happening may be due
@@ -53,7 +55,7 @@ class Happening:
             return f"What happens is one of {', '.join([*TO_A_WORKER, *TO_THE_BROKER])}."
         if self.what in TO_A_WORKER and not self.worker:
             return f"Say to which worker: {self.what}."
-        if not isinstance(self.after, (int, float)) or not 0 <= self.after <= LONGEST:
+        if not checks.is_number(self.after) or not 0 <= self.after <= LONGEST:
             return f"Use 0 to {LONGEST:g} seconds."
         return ""
 
@@ -77,14 +79,14 @@ def act(lab: Lab, what: str, worker: str | None = None) -> None:
     TO_A_WORKER[what](there[worker])
 
 
-class happen:  # noqa: N801 - used like a function
+class happen:
     """In this block, let something happen so many seconds after the first task of a run was published::
 
         with happen(lab, "crash", "worker-1", after=1.5):
             lab.compare(strategies, workload)
 
     ``what`` is "crash", "pause", "resume", "slow down" or "speed up" (a ``worker``, by its name), "restart
-    broker" or "kill broker". ``which`` is the number of the run, from 1; in every run if it is left away.
+    broker" or "kill broker". ``which`` is the number of the run, from 1; in every run if it is omitted.
     UsageError for something else.
     """
 
@@ -108,13 +110,14 @@ class happen:  # noqa: N801 - used like a function
         self._thread.join()  # a broker that is being restarted is waited for
 
     def _watch(self) -> None:
-        number, ledger, began, due = 0, None, 0.0, False
+        number, began, due = 0, 0.0, False
+        ledger: Ledger | None = None  # of the run, once something was published
         while not self._over.wait(POLL):
             if self._lab.ledger is not ledger and self._lab.ledger.counts().published:
                 ledger = self._lab.ledger
                 began, number = ledger.now(), number + 1
                 due = self.happening.which in (None, number)
-            if due and ledger.now() - began >= self.happening.after and ledger is self._lab.ledger:
+            if due and ledger is self._lab.ledger and ledger.now() - began >= self.happening.after:
                 due = False
                 try:
                     act(self._lab, self.happening.what, self.happening.worker)
