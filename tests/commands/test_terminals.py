@@ -3,6 +3,7 @@
 import json
 import re
 import signal
+import subprocess
 import sys
 import time
 
@@ -200,6 +201,18 @@ def test_a_terminal_that_cannot_show_a_message_shows_it_escaped_and_the_next_one
     with Program(*command, PYTHONIOENCODING="ascii") as program:
         program.wait_for(r"Received 'Zw.*lf \\u2192 .*pfel'")
         program.wait_for("Done 'the next'")
+
+
+def test_a_worker_works_on_when_nobody_reads_what_it_says(queue, send, depth):
+    send("first", "second", '{"task": "sum"}', "fourth")
+    command = [sys.executable, "-m", "labkit", "worker", "--queue", queue]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as program:
+        assert b"waits for messages" in program.stdout.readline()
+        program.stdout.close()
+        wait_until(lambda: depth() == 0, what="the messages being taken")
+        program.terminate()
+        assert program.wait(10) == 0
+    assert depth() == 0
 
 
 def test_a_redelivered_message_is_marked(send, worker):
