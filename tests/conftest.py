@@ -34,10 +34,33 @@ def pytest_addoption(parser):
     )
 
 
+# The files that take longest, with which a parallel run begins: at its end nobody shall wait for one of them.
+LONGEST = (
+    "test_notebooks.py",
+    "test_fresh_clone.py",
+    "test_brokers_node.py",
+    "test_playground.py",
+    "test_storms.py",
+    "test_survival.py",
+    "test_leftovers.py",
+    "test_browser.py",
+    "test_bench.py",
+    "test_proofs.py",
+    "test_brokers_compose.py",
+    "test_lesson_04.py",
+    "test_lesson_03.py",
+    "test_bootstrap.py",
+    "test_lab.py",
+)
+
+
+def pytest_configure(config):
+    config.option.loadscopereorder = False  # xdist would begin with the files that have most tests
+
+
 def pytest_collection_modifyitems(config, items):
-    items.sort(
-        key=lambda item: item.path.name != "test_notebooks.py"
-    )  # a parallel run begins with the longest
+    order = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: order.get(item.path.name, len(order)))
     if config.getoption("--integration"):
         used = [item for item in items if uses_the_broker(item)]
         config.hook.pytest_deselected(items=[item for item in items if item not in used])

@@ -152,8 +152,9 @@ class Storm:
             return self._cut_producer()
         elif workers := self.alive(lab):
             return self._to_a_worker(step, lab, self.random.choice(workers))
-        else:
-            return f"nobody to {step}"
+        else:  # nobody is left
+            self.join(lab, queue)
+            return "join"
         return None
 
     def _to_a_worker(self, step: str, lab: Lab, worker: Worker) -> str | None:
