@@ -29,7 +29,6 @@ from labkit.errors import (
     AccessRefusedError,
     BrokerDownError,
     BrokerError,
-    LabError,
     ManagementError,
     PortTakenError,
     QueueMissingError,
@@ -131,7 +130,7 @@ IN_PYTHON = {
     "workers whose name is a number": (lambda b: b.lab.workers(1, b.queue, names=[1]), UsageError, "name"),
     "workers of no speed": (lambda b: b.lab.workers(1, b.queue, speed=None), UsageError, "speed"),
     "workers with half a priority": (lambda b: b.lab.workers(1, b.queue, priority=1.5), UsageError, "priority"),
-    "workers from afar, before now": (lambda b: b.lab.workers(1, b.queue, distance=-1), UsageError, "delay"),
+    "workers from afar, before now": (lambda b: b.lab.workers(1, b.queue, distance=-1), UsageError, "distance"),
     "workers on no queue": (lambda b: b.lab.workers(1, None), UsageError, "queue"),
     "workers in no time": (lambda b: b.lab.workers(1, b.queue, timeout=0), WaitTimeoutError, "to consume"),
     "workers in a time that is a text": (lambda b: b.lab.workers(1, b.queue, timeout="5"), UsageError, "timeout"),
@@ -157,7 +156,7 @@ IN_PYTHON = {
         lambda b: b.lab.run(tasks.equal(1), b.queue, exchange="nowhere"), QueueMissingError, "nowhere",
     ),
     "a type that is no text": (
-        lambda b: b.lab.publish(b.queue, [Task("1", b"", content_type=5)]), LabError, "producer failed",
+        lambda b: b.lab.publish(b.queue, [Task("1", b"", content_type=5)]), UsageError, "content type",
     ),
     "more tasks than there is memory": (lambda b: tasks.equal(10**12), UsageError, "count"),
     # A producer and a worker by themselves.

@@ -226,17 +226,16 @@ def _checked(workload: Iterable[Task]) -> list[Task]:
     try:
         workload = list(workload)
     except TypeError as error:
-        raise UsageError(
-            f"The workload is {workload!r}.", do="Use a list of tasks, for example tasks.equal(10)."
+        raise checks.refused(
+            "The workload", workload, "Use a list of tasks, for example tasks.equal(10)."
         ) from error
     for task in workload:
         if not isinstance(task, Task):
-            raise UsageError(
-                f"The workload holds {task!r}.", do="Make it of tasks, for example tasks.equal(10)."
-            )
+            raise checks.refused("A task of the workload", task, "Use tasks, for example tasks.equal(10).")
         if not isinstance(task.body, bytes):
-            raise UsageError(f"The body of a task is {task.body!r}.", do="Use bytes: text.encode().")
+            raise checks.refused("The body of a task", task.body, "Use bytes: text.encode().")
         checks.text("The id of a task", task.id)
+        checks.text("The content type of a task", task.content_type)
         if task.delay:
             checks.seconds("The delay of a task", task.delay)
     if len({task.id for task in workload}) < len(workload):

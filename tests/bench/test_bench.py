@@ -40,7 +40,7 @@ def test_a_quick_look_has_every_section_and_takes_less_than_a_minute(broker, tmp
     names = [one["name"] for one in sections["workers"]["found"]]
     for manner in ("drained", "steady"):
         for mode in ("prefetch 1", "prefetch 10", "prefetch 100", "automatic"):
-            assert f"{manner}, 2 workers, {mode}" in names
+            assert f"{manner}, 2 workers, {mode}, bare pika loop" in names
     memory = [one for one in sections["scale"]["found"] if one["name"].startswith("ledger")]
     assert memory[0]["met"]  # of all the goals, the one that no busy machine disturbs
 
