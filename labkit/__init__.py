@@ -31,11 +31,7 @@ import importlib
 
 __version__ = "0.1.0"
 
-_ROOMS = {
-    "schedule": "compare",
-    "survival": "lab",
-    "tables": "results",
-}  # modules that lessons import from here
+_ROOMS = {"schedule": "compare", "survival": "lab", "tables": "results"}  # what lessons import from here
 
 
 def __getattr__(name: str) -> object:

@@ -92,7 +92,7 @@ def explain(error: BaseException, parameters: pika.connection.Parameters | None 
             do="Check the user and the password in LABKIT_AMQP_URL"
             + (" (guest may log in from the broker's own machine only)." if user == "guest" else "."),
             setting="LABKIT_AMQP_URL",
-            **facts,
+            **facts | {"reply_code": 403},
         )
     if (isinstance(root, pika.exceptions.ProbableAccessDeniedError) and _names_vhost(text)) or (
         code == 530 and "vhost" in text
@@ -102,7 +102,7 @@ def explain(error: BaseException, parameters: pika.connection.Parameters | None 
             f"The broker at {where} has no virtual host {vhost!r}, or this user may not enter it.",
             do="Check the path at the end of LABKIT_AMQP_URL (%2F stands for the default virtual host /).",
             setting="LABKIT_AMQP_URL",
-            **facts,
+            **facts | {"reply_code": 530},
         )
     if code == 404:
         return QueueMissingError(

@@ -9,8 +9,8 @@ do not show:
   acknowledgements left and no stranger was seen: they were on their way to that one. Without figures, only if
   something that was watched can have lost it (see ``can_have_lost``) and no stranger was seen.
 - **dead-lettered** instead of lost if the queue has a dead-letter exchange: the broker moved it there by itself.
-- **done elsewhere** if others acknowledged at least as many as are missing, and were sent none with automatic
-  acknowledgements.
+- **done elsewhere** if others acknowledged as many as are missing (or more, where nothing can be lost), and were
+  sent none with automatic acknowledgements.
 - **handed over** otherwise. Whoever mixes both, or crashes beside a stranger, leaves tasks whose fates cannot be told
   apart: the weaker claim holds for all of them.
 """
@@ -95,9 +95,9 @@ class Elsewhere:
         unread = self._dropped() and not self.seen
         if not found.acknowledged and (not found.automatic or unread):
             return Kind.DEAD_LETTERED if found.dead_letters and not unread else Kind.LOST
-        if found.acknowledged >= missing and not found.automatic:
-            return Kind.DONE_ELSEWHERE
-        return Kind.HANDED_OVER
+        # Where some may be lost, more acknowledgements than that were for messages of others, at least in part.
+        enough = found.acknowledged == missing or (found.acknowledged > missing and not self.can_have_lost())
+        return Kind.DONE_ELSEWHERE if enough and not found.automatic else Kind.HANDED_OVER
 
     def can_have_lost(self) -> bool:
         """Whether something that was watched can have lost a task without a word.

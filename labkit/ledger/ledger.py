@@ -12,7 +12,7 @@ import time
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
-from typing import Any
+from typing import Any, Literal
 
 from labkit import checks
 from labkit.ledger.account import Account, Columns, Delivery, Seat
@@ -22,6 +22,7 @@ from labkit.tasks import Task
 # Events are folded into the compact store once so many have gathered.
 FOLD_EVERY = 1024
 Row = tuple[float, int, str | None, str | None, str | None, int]  # an event as it is recorded
+_WIDER: dict[str, Literal["h", "i", "I", "Q"]] = {"b": "h", "h": "i", "H": "I", "I": "Q"}  # arrays' numbers
 _OUTCOMES = list(Outcome)
 _CONNECTED, _CRASHED = int(Kind.CONNECTED), int(Kind.CRASHED)
 
@@ -55,6 +56,24 @@ class _TaskNumbers(_Numbers):
         return super().__missing__(name)
 
 
+def _fitting(column: array[int], values: list[int]) -> array[int]:
+    """The values as the column has them, or in wider numbers if they do not fit."""
+    code = column.typecode
+    while True:
+        try:
+            return array(code, values)
+        except OverflowError:
+            code = _WIDER[code]
+
+
+def _joined(column: array[int], more: array[int]) -> array[int]:
+    """The column with more at its end."""
+    if column.typecode != more.typecode:
+        column = array(more.typecode, column)
+    column.extend(more)
+    return column
+
+
 class Ledger:
     """Append-only and safe to use from any thread."""
 
@@ -63,8 +82,8 @@ class Ledger:
         self._zero = time.perf_counter()
         self._tail: list[Row] = []  # recorded and not yet folded; list.append and extend are atomic
         self._lock = threading.RLock()
-        # The compact store: 19 bytes an event.
-        self._columns: Columns = (array("d"), array("B"), array("i"), array("h"), array("I"))
+        # The compact store: 16 bytes an event, while there are not too many workers and deliveries.
+        self._columns: Columns = (array("d"), array("B"), array("i"), array("b"), array("H"))
         self._notes: dict[int, str] = {}  # by the event's number
         self._task_numbers, self._worker_numbers = _TaskNumbers(), _Numbers()
         self._account = Account()
@@ -152,15 +171,17 @@ class Ledger:
             array("d", [row[0] - zero for row in batch]),
             array("B", kinds),
             array("i", [task_numbers[row[2]] for row in batch]),
-            array("h", [worker_numbers[row[3]] for row in batch]),
-            array("I", [row[5] for row in batch]),
+            _fitting(self._columns[3], [worker_numbers[row[3]] for row in batch]),
+            _fitting(self._columns[4], [row[5] for row in batch]),
         )
         self._notes.update(
             {n: row[4] for n, row in enumerate(batch, self._account.seen) if row[4] is not None}
         )
-        columns: Iterable[tuple[array[Any], array[Any]]] = zip(self._columns, new, strict=True)
-        for column, more in columns:
-            column.extend(more)
+        times, numbers, tasks, workers, deliveries = self._columns
+        times.extend(new[0])
+        numbers.extend(new[1])
+        tasks.extend(new[2])
+        self._columns = times, numbers, tasks, _joined(workers, new[3]), _joined(deliveries, new[4])
         if not task_numbers.unseen:
             task_numbers.unseen = {}  # an emptied dictionary keeps its size
         self._account.take(new, self._notes, len(task_numbers.seen), worker_numbers.names)
@@ -251,10 +272,12 @@ class Ledger:
 
     def events(self, kinds: Iterable[int] | None = None, *, since: int = 0) -> Iterator[Event]:
         """The events so far, oldest first; only of these kinds; from event number ``since``."""
-        count = len(self)
+        with self._lock:
+            self._fold()
+            count = len(self._columns[0])
+            task_ids, names = self._task_numbers.names, self._worker_numbers.names
         wanted = None if kinds is None else {int(kind) for kind in kinds}
         times, numbers, tasks, workers, deliveries = self._columns
-        task_ids, names = self._task_numbers.names, self._worker_numbers.names
         for number in range(since, count):
             kind = numbers[number]
             if wanted is None or kind in wanted:
@@ -297,7 +320,7 @@ class Ledger:
 
     def spans(self) -> list[Span]:
         """Every attempt at a task, in the order they were started; one under way ends now."""
-        task_ids, workers, now = self._task_numbers.names, self._worker_numbers.names, self.now()
+        task_ids, workers, now = self.task_ids(), self.workers, self.now()
         begun = sorted(
             ((one.begun, one) for one in self.deliveries() if one.begun is not None), key=lambda pair: pair[0]
         )

@@ -92,6 +92,7 @@ def test_somebody_silent_there():
 def test_a_wrong_password(broker):
     error = refused(url_of(broker, user="guest:geheim"), AccessRefusedError)
     assert "'guest'" in error.what
+    assert (error.reply_code, error.address, error.setting) == (403, broker.address(), "LABKIT_AMQP_URL")
 
 
 def test_an_unknown_user(broker):
@@ -99,7 +100,9 @@ def test_an_unknown_user(broker):
 
 
 def test_an_unknown_virtual_host(broker):
-    assert "'nowhere'" in refused(url_of(broker, vhost="nowhere"), VirtualHostError).what
+    error = refused(url_of(broker, vhost="nowhere"), VirtualHostError)
+    assert "'nowhere'" in error.what
+    assert error.reply_code == 530
 
 
 def test_waiting_does_not_mend_a_wrong_password(broker):
@@ -112,12 +115,16 @@ def test_waiting_does_not_mend_a_wrong_password(broker):
 def test_what_the_broker_refuses_on_a_channel_is_explained(channel, connection, queue):
     with pytest.raises(pika.exceptions.ChannelClosedByBroker) as missing:
         channel.queue_declare(queue, passive=True)
-    assert isinstance(explain(missing.value), QueueMissingError)
+    error = explain(missing.value)
+    assert isinstance(error, QueueMissingError)
+    assert (error.queue, error.reply_code, error.reply_text) == (queue, 404, missing.value.reply_text)
     again = connection.channel()
     again.queue_declare(queue, durable=True)
     with pytest.raises(pika.exceptions.ChannelClosedByBroker) as mismatch:
         again.queue_declare(queue, durable=False)
-    assert isinstance(explain(mismatch.value), QueueMismatchError)
+    error = explain(mismatch.value)
+    assert isinstance(error, QueueMismatchError)
+    assert (error.queue, error.reply_code) == (queue, 406)
 
 
 def test_a_connection_is_named_and_leaves_the_heartbeat_to_the_broker(broker):

@@ -201,6 +201,8 @@ def test_what_the_broker_dead_lettered_by_itself_is_dead_lettered(lab):
         (Figures(0, 0, 3, False), True, True, Kind.HANDED_OVER),  # or to the stranger: nobody can tell
         (Figures(0, 0, 3, False), True, False, Kind.HANDED_OVER),
         (Figures(0, 3, 0, False), True, True, Kind.DONE_ELSEWHERE),  # every one was acknowledged
+        (Figures(0, 9, 0, False), True, False, Kind.DONE_ELSEWHERE),
+        (Figures(0, 9, 0, False), True, True, Kind.HANDED_OVER),  # they did messages of others, too
         (Figures(0, 2, 0, False), True, True, Kind.HANDED_OVER),
         (Figures(0, 2, 1, False), True, False, Kind.HANDED_OVER),
         (Figures(0, 0, 0, True), False, False, Kind.DEAD_LETTERED),

@@ -216,6 +216,24 @@ def test_a_worker_that_acknowledges_before_the_work_is_not_done_before_it_has_fi
     assert ledger.outcome("t-1") is Outcome.LOST
 
 
+def test_there_may_be_more_workers_and_deliveries_than_fit_into_small_numbers():
+    ledger = Ledger()
+    numbers = [1, 65_535, 65_536, 2**32, 2**63]
+    workers = [f"worker-{number}" for number in range(300)]
+    for worker in workers:
+        ledger.record(Kind.CONNECTED, None, worker, "manual")
+    ledger.counts()
+    for number in numbers:
+        ledger.record(Kind.DELIVERED, f"t-{number}", workers[-1], None, number)
+        ledger.counts()
+    assert [event.delivery for event in ledger.events({Kind.DELIVERED})] == numbers
+    assert ledger.workers == workers
+    for number in numbers:
+        ledger.record(Kind.FINISHED, f"t-{number}", workers[-1], None, number)
+        ledger.record(Kind.ACKNOWLEDGED, f"t-{number}", workers[-1], None, number)
+    assert ledger.counts().done == len(numbers)
+
+
 # ---------------------------------------------------------------- clients that the lab cannot see into
 
 

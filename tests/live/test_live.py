@@ -529,3 +529,17 @@ def test_a_saved_run_is_played_with_no_broker_at_hand(recorded, tmp_path, capsys
 def test_a_run_in_which_nothing_happened_cannot_be_played():
     with pytest.raises(UsageError, match="no events"):
         live.replay(Run("empty", Ledger()))
+
+
+def test_what_others_had_is_counted_in_the_picture_and_in_its_words():
+    ledger = Ledger()
+    for number, kind in enumerate((Kind.DONE_ELSEWHERE, Kind.HANDED_OVER, Kind.LOST), 1):
+        ledger.record(Kind.PUBLISHED, f"t-{number}")
+        ledger.record(kind, f"t-{number}")
+    scene = scene_of(ledger)
+    said = "3 published  =  0 ready  +  0 with workers  +  0 done  +  1 lost  +  1 handed over  +  1 done elsewhere"
+    assert said in words(scene)
+    assert scene["say"] == (
+        "0 of 3 tasks done, 0 ready, 0 with workers, 1 lost, 1 handed over, 1 done elsewhere."
+    )
+    assert {"1 lost", "1 handed over", "1 done elsewhere"} <= set(words(scene))
