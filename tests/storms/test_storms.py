@@ -4,7 +4,7 @@ More of them: ``python3 -m labkit test tests/storms --storms 1000``. One again: 
 """
 
 import threading
-from collections import Counter
+from collections import Counter, defaultdict
 
 import pytest
 from storm import DOT, Storm, left_over
@@ -55,12 +55,31 @@ def check(storm, lab, run, queue):
     assert set(ledger.lost()) == published.keys() - storm.executions.keys()
     # The broker agrees: if it still has something, then another copy of what is done.
     until(lambda: lab.depth(queue)[1] == 0, "the broker to see that the workers left")
-    assert messages(lab, queue) <= storm.executions.keys()
+    left = messages(lab, queue)
+    assert left <= storm.executions.keys()
     # And it kept what it promises.
     if storm.loses_nothing:
         assert not ledger.lost()
+        assert taken_with_them(ledger) <= left
     if storm.ack == "automatic" and not storm.outages and storm.confirms:
         assert set(ledger.done_twice()) <= {task for task, times in published.items() if times > 1}
+
+
+def taken_with_them(ledger):
+    """The ids of what workers had not acknowledged when they went, and what nobody was sent afterwards."""
+    last, held, taken = {}, defaultdict(set), set()
+    for event in ledger.events():
+        task, worker = event.task_id, event.worker
+        if event.kind in (Kind.DELIVERED, Kind.REDELIVERED):
+            last[task] = worker
+            held[worker].add(task)
+            taken.discard(task)
+        elif event.kind is Kind.ACKNOWLEDGED:
+            held[worker].discard(task)
+        elif event.kind in (Kind.DISCONNECTED, Kind.CRASHED, Kind.STOPPED):
+            # Another one may have it before this one has noticed that it is cut off.
+            taken |= {task for task in held.pop(worker, ()) if last[task] == worker}
+    return taken
 
 
 def messages(lab, queue):
