@@ -10,9 +10,10 @@ Each room imports only from those above it:
 ``management``         what RabbitMQ says over HTTP
 ``brokers``            where RabbitMQ runs: a private node, compose.yaml, or any URL
 ``ledger``             what became of every task
-``clients``            who speaks AMQP: producers, workers, and the relay between them and the broker
+``clients``            who speaks AMQP: producers and workers
+``tap``                between any client and the broker: what passes, told to the ledger, and its faults
 ``loads``              what the broker counted for every worker, held against the ledger
-``results``            what an experiment leaves: runs, and tables of them
+``results``            what an experiment leaves: runs, comparisons, and tables of them
 ``charts``             pictures of a run, a file each
 ``compare``            the same tasks with one strategy after another
 ``lab``                the bench: queues, producers and workers, set up, run and cleared away

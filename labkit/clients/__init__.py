@@ -1,1 +1,1 @@
-"""Who speaks AMQP: producers and workers, each a thread with a connection of its own, and the relay between."""
+"""Who speaks AMQP: producers and workers, each a thread with a connection of its own."""

@@ -10,7 +10,7 @@ import pika
 from tqdm.auto import tqdm
 
 from labkit.clients.producer import Producer
-from labkit.clients.relay import Relay
+from labkit.tap.relay import Relay
 from labkit.clients.worker import Worker
 from labkit.errors import LabError, QueueMissingError, WaitTimeoutError
 from labkit.lab.access import POLL, Access

@@ -52,7 +52,7 @@ LEAVES = {
 # What a consumer's deliveries are to the lab, by the note of CONNECTED. Every other mode is acknowledged by hand,
 # and a task is done when it was finished *and* the broker has forgotten it.
 AUTOMATIC = "automatic"  # the broker forgets a task as it sends it
-FOREIGN = "foreign"  # its work is not seen: what it acknowledges is done
+FOREIGN = "foreign"  # its work is not seen: what it acknowledges is done; "foreign 2": two tasks at a time
 OVER = "handed over"  # neither its work nor an acknowledgement is seen
 
 
@@ -87,6 +87,7 @@ class Seat:
         self.state = "connecting"  # "connected" | "reconnecting" | "crashed" | "stopped"
         self.mode = ""  # the note of its CONNECTED
         self.settles = False  # the broker forgets a task as it sends it
+        self.foreign = False  # what it does is only known from what passes
         self.paused = False
         self.held: dict[int, Delivery] = {}  # by their keys, in the order of delivery
         self.current: Delivery | None = None  # what it works on
@@ -206,7 +207,7 @@ class Account:
                     one.end, place[t] = kind, DONE
                 elif one.work:
                     self._close(seat, key, kind, DONE if one.work == _FINISHED else LOST)
-                elif seat.mode == FOREIGN:
+                elif seat.foreign:
                     if finishes[t] < 255:
                         finishes[t] += 1
                     seat.done += 1
@@ -276,6 +277,7 @@ class Account:
             self._leave(seat, int(Kind.DISCONNECTED), at)  # what it still holds was another connection's
             seat.state, seat.mode = "connected", note or ""
             seat.settles = seat.mode in (AUTOMATIC, OVER)
+            seat.foreign = seat.mode.startswith(FOREIGN)
         elif kind in (Kind.PAUSED, Kind.RESUMED):
             seat.paused = kind == Kind.PAUSED
         elif kind in LEAVES:

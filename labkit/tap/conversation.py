@@ -57,9 +57,10 @@ class Published(NamedTuple):
 
 
 class Confirmed(NamedTuple):
-    """The broker has taken the message, or (not ``good``) refused it."""
+    """The broker has taken the message of this number, or (not ``good``) refused it."""
 
-    message: Message
+    channel: int
+    number: int
     good: bool
 
 
@@ -155,7 +156,7 @@ class _Channel:
     held: dict[int, None] = field(default_factory=dict)  # delivery tags that wait for an answer
     numbering: bool = False  # confirm.select was sent
     number: int = 0
-    unconfirmed: dict[int, Message] = field(default_factory=dict)
+    unconfirmed: dict[int, None] = field(default_factory=dict)  # their numbers
     content: dict[bool, _Content] = field(default_factory=dict)  # by direction: True is the client's
 
 
@@ -214,7 +215,7 @@ class Conversation:
         if isinstance(method, spec.Basic.Publish):
             if channel.numbering:
                 channel.number += 1
-                channel.unconfirmed[channel.number] = message
+                channel.unconfirmed[channel.number] = None
             yield Published(
                 number,
                 channel.number if channel.numbering else 0,
@@ -339,7 +340,8 @@ class Conversation:
         for at in [
             n for n in channel.unconfirmed if n == upto or (method.multiple and (n < upto or not upto))
         ]:
-            yield Confirmed(channel.unconfirmed.pop(at), good)
+            del channel.unconfirmed[at]
+            yield Confirmed(number, at, good)
 
 
 def _early(channel: _Channel, tag: str) -> _Consumer:

@@ -22,7 +22,8 @@ WANTED = {  # the methods that change what is known of tasks; all others pass un
         spec.Channel.Close, spec.Channel.CloseOk, spec.Confirm.Select,
         spec.Queue.Declare, spec.Queue.DeclareOk, spec.Queue.Bind,
         spec.Basic.Qos, spec.Basic.Consume, spec.Basic.ConsumeOk, spec.Basic.Cancel, spec.Basic.CancelOk,
-        spec.Basic.Publish, spec.Basic.Return, spec.Basic.Deliver, spec.Basic.Get, spec.Basic.GetOk, spec.Basic.GetEmpty,
+        spec.Basic.Publish, spec.Basic.Return, spec.Basic.Deliver,
+        spec.Basic.Get, spec.Basic.GetOk, spec.Basic.GetEmpty,
         spec.Basic.Ack, spec.Basic.Nack, spec.Basic.Reject, spec.Basic.Recover, spec.Basic.RecoverAsync,
     )
 }  # fmt: skip
@@ -94,11 +95,11 @@ def _what(first: bytes) -> str:
 
 def method_of(payload: bytes) -> Method | None:
     """The method in a frame's payload, if it is one that is wanted."""
-    cls = WANTED.get(int.from_bytes(payload[:4], "big"))
+    cls: Any = WANTED.get(int.from_bytes(payload[:4], "big"))
     if cls is None:
         return None
-    method: Any = cls()
-    return method.decode(payload, 4)  # type: ignore[no-any-return]
+    method = cls()
+    return method.decode(payload, 4)
 
 
 def content_of(payload: bytes) -> tuple[int, spec.BasicProperties]:

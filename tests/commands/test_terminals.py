@@ -209,7 +209,7 @@ def test_a_worker_works_on_when_nobody_reads_what_it_says(queue, send, depth):
     with subprocess.Popen(command, stdout=subprocess.PIPE) as program:
         assert b"waits for messages" in program.stdout.readline()
         program.stdout.close()
-        wait_until(lambda: depth() == 0, what="the messages being taken")
+        until(lambda: depth() == 0, "the messages being taken")
         program.terminate()
         assert program.wait(10) == 0
     assert depth() == 0

@@ -11,7 +11,7 @@ import pika.exceptions
 import pytest
 
 from labkit import brokers, charts, tasks
-from labkit.clients.relay import Relay
+from labkit.tap.relay import Relay
 from labkit.compare import Comparison, Strategy, measure, save
 from labkit.errors import UsageError, WaitTimeoutError
 from labkit.lab import Lab

@@ -9,7 +9,7 @@ import pytest
 import trustme
 
 from labkit.brokers.connection import first_bytes
-from labkit.clients.relay import Relay
+from labkit.tap.relay import Relay
 
 GREETING = b"\x01 stands for a broker's first frame"
 

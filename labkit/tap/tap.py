@@ -1,0 +1,218 @@
+"""A tap: an address for any AMQP 0-9-1 client; what passes is told to a ledger, and forwarded unchanged."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+import pika
+
+from labkit import checks
+from labkit.errors import UsageError
+from labkit.ledger import Ledger
+from labkit.tap.book import Book
+from labkit.tap.names import program_at
+from labkit.tap.relay import LOOPBACK, Relay
+from labkit.tap.wiretap import Wiretap
+
+AT_ONCE = 1000  # tasks that a consumer may be said to do at a time
+
+
+class TapParameters(pika.ConnectionParameters):
+    """For ``pika.BlockingConnection``; ``str()`` is the same as an address for any other client.
+
+    It has the password in it; the ``repr()`` has not.
+    """
+
+    def __str__(self) -> str:
+        user: Any = self.credentials
+        login = f"{quote(user.username, safe='')}:{quote(user.password, safe='')}"
+        return f"amqp://{login}@{self.host}:{self.port}/{quote(self.virtual_host, safe='')}"
+
+    def __repr__(self) -> str:
+        return f"<TapParameters {self.host}:{self.port}{self.virtual_host}>"
+
+
+@dataclass(frozen=True)
+class Connection:
+    """A connection through the tap, at this moment."""
+
+    name: str
+    pid: int | None
+    opaque: str  # what passes unseen: "TLS", "AMQP 1.0", …; "" for AMQP 0-9-1
+    consumers: tuple[str, ...]  # the queues that it consumes from
+    prefetch: int | None
+    held: int
+    published: int
+    delivered: int
+    acknowledged: int
+    redelivered: int
+    undecoded: int
+    swallowed: int
+
+
+class Tap(Relay):
+    """Stands between clients and the broker of ``parameters``, and tells the ``ledger`` what it hears.
+
+    ``port``         where it listens on loopback; 0: any that is free
+    ``at_once``      how many tasks a consumer does at a time, for who knows; else only a prefetch count of 1 tells
+    ``dead_letters`` whether a queue has a dead-letter exchange, for those whose declaration did not pass here
+
+    Faults strike the connections of a ``name``, or all without one, and return how many that were; UsageError for
+    a name that is not there. https://www.rabbitmq.com/docs/connections
+    """
+
+    def __init__(
+        self,
+        parameters: pika.ConnectionParameters,
+        ledger: Ledger,
+        *,
+        port: int = 0,
+        at_once: int | None = None,
+        dead_letters: Callable[[str], bool] = lambda _: False,
+    ) -> None:
+        if not isinstance(ledger, Ledger):
+            raise UsageError(f"ledger is {ledger!r}.", do="Use a labkit.ledger.Ledger.")
+        if at_once is not None:
+            checks.whole("at_once", at_once, 1, AT_ONCE)
+        self.ledger = ledger
+        self._book = Book(ledger, at_once=at_once, dead_letters=dead_letters)
+        self._pids: dict[Wiretap, int] = {}
+        self._undecoded = 0  # of connections that are over
+        super().__init__(parameters, port=port)
+        self.parameters = TapParameters(
+            host=LOOPBACK,
+            port=self.port,
+            virtual_host=parameters.virtual_host,
+            credentials=parameters.credentials,
+        )
+
+    # --- what is seen ------------------------------------------------------------------------
+
+    @property
+    def connections(self) -> list[Connection]:
+        """The connections that are open now, in the order of their names."""
+        return sorted(self.ask(lambda: [self._seen(wire) for wire in self.wires]), key=lambda one: one.name)
+
+    @property
+    def undecoded(self) -> int:
+        """How many frames could not be understood so far; they were forwarded all the same."""
+        return self.ask(lambda: self._undecoded + sum(len(wire.undecoded) for wire in self.wires))
+
+    def _seen(self, wire: Wiretap) -> Connection:
+        client = wire.client
+        queues = tuple(one.queue for one in client.consumers.values()) if client else ()
+        figures = {
+            what: getattr(client, what, 0)
+            for what in ("held", "published", "delivered", "acknowledged", "redelivered")
+        }
+        return Connection(
+            name=wire.name,
+            pid=self._pids.get(wire),
+            opaque=wire.opaque,
+            consumers=queues,
+            prefetch=client.prefetch if client else None,
+            undecoded=len(wire.undecoded),
+            swallowed=wire.swallowed,
+            **figures,
+        )
+
+    # --- faults ------------------------------------------------------------------------------
+
+    def cut(self, name: str | None = None) -> int:
+        """Cut connections off (RST), as a machine that crashed and came back would."""
+        return self._strike(name, Wiretap.cut)
+
+    def disconnect(self, name: str | None = None) -> int:
+        """Close connections (FIN) without a word of AMQP, as a process that dies does."""
+        return self._strike(name, Wiretap.close)
+
+    def silence(self, name: str | None = None) -> int:
+        """Let nothing pass any more, in either direction, as a network that lost its way; ``release`` ends it."""
+        return self._flows(name, lambda flow: flow.set_silent(True))
+
+    def release(self, name: str | None = None) -> int:
+        """End a silence: everything that was held goes on, in order."""
+        return self._flows(name, lambda flow: flow.set_silent(False))
+
+    def delay(self, seconds: float, name: str | None = None) -> int:
+        """From now on everything takes so many ``seconds`` longer, each way; 0 ends it."""
+        checks.seconds("The delay", seconds)
+        return self._flows(name, lambda flow: flow.set_delay(seconds))
+
+    def limit(self, bytes_per_second: float | None, name: str | None = None) -> int:
+        """From now on not more than so many bytes a second pass, each way; None ends it."""
+        if bytes_per_second is not None:
+            checks.number("The bandwidth", bytes_per_second, above=0, unit="bytes a second, or None")
+        return self._flows(name, lambda flow: flow.set_rate(bytes_per_second))
+
+    def swallow_ack(self, name: str | None = None) -> int:
+        """Let the next acknowledgement of each connection get lost, and cut the connection then.
+
+        The work is done, the broker does not hear of it, and delivers the message again: a duplicate on demand.
+        """
+        return self._strike(name, Wiretap.swallow)
+
+    def _flows(self, name: str | None, fault: Callable[[Any], None]) -> int:
+        def strike(wire: Wiretap) -> None:
+            for flow in wire.flows():
+                fault(flow)
+
+        return self._strike(name, strike)
+
+    def _strike(self, name: str | None, fault: Callable[[Wiretap], None]) -> int:
+        def strike() -> int:
+            struck = [wire for wire in self.wires if name is None or wire.name == name]
+            if name is not None and not struck:
+                there = ", ".join(sorted(wire.name for wire in self.wires)) or "none"
+                raise UsageError(
+                    f"No connection is called {name!r}.",
+                    do=f"Those through the tap are: {there}.",
+                    field="name",
+                )
+            for wire in struck:
+                fault(wire)
+            return len(struck)
+
+        return self.ask(strike)
+
+    # --- the thread --------------------------------------------------------------------------
+
+    def _wire(self) -> Wiretap:
+        made: list[Wiretap] = []
+
+        async def name(port: int) -> str:
+            found, pid = await self._loop.run_in_executor(None, program_at, port, self.port)
+            if pid is not None and made[0] in self.wires:
+                self._pids[made[0]] = pid
+            return found
+
+        made.append(Wiretap(self._loop, self._connect, self._book, name, self._left))
+        return made[0]
+
+    def _left(self, wire: Wiretap) -> None:
+        self.wires.discard(wire)
+        self._pids.pop(wire, None)
+        self._undecoded += len(wire.undecoded)
+
+    async def _connect(self, protocol: Callable[[], asyncio.Protocol]) -> object:
+        """The clients speak in the clear; to a broker that wants TLS the tap speaks TLS."""
+        target, tls = self._target, self._target.ssl_options
+        if tls is None:
+            return await super()._connect(protocol)
+        return await self._loop.create_connection(
+            protocol,
+            target.host,
+            target.port,
+            ssl=tls.context,
+            server_hostname=tls.server_hostname or target.host,
+        )
+
+    def __enter__(self) -> Tap:
+        return self
+
+    def __repr__(self) -> str:
+        return f"<Tap at {LOOPBACK}:{self.port}>"
