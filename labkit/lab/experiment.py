@@ -10,13 +10,13 @@ import pika
 from tqdm.auto import tqdm
 
 from labkit.clients.producer import Producer
-from labkit.tap.relay import Relay
 from labkit.clients.worker import Worker
 from labkit.errors import LabError, QueueMissingError, WaitTimeoutError
 from labkit.lab.access import POLL, Access
 from labkit.lab.elsewhere import Elsewhere, Figures
 from labkit.ledger import Ledger, Outcome
 from labkit.loads import LoadSampler
+from labkit.tap.relay import Relay
 from labkit.words import plural
 
 QUIET = 0.5  # seconds without any change after which nothing more will happen

@@ -204,15 +204,14 @@ def test_a_terminal_that_cannot_show_a_message_shows_it_escaped_and_the_next_one
 
 
 def test_a_worker_works_on_when_nobody_reads_what_it_says(queue, send, depth):
-    send("first", "second", '{"task": "sum"}', "fourth")
-    command = [sys.executable, "-m", "labkit", "worker", "--queue", queue]
+    send("first", "second", '{"task": "sum"}', f"endless{100 * '.'}")
+    command = [sys.executable, "-m", "labkit", "worker", "--queue", queue, "--prefetch", "1"]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as program:
         assert b"waits for messages" in program.stdout.readline()
         program.stdout.close()
-        until(lambda: depth() == 0, "the messages being taken")
-        program.terminate()
-        assert program.wait(10) == 0
-    assert depth() == 0
+        until(lambda: depth() == 0, "the first three being done, for one is delivered at a time")
+        program.kill()
+    until(lambda: depth() == 1, "the endless one returning")
 
 
 def test_a_redelivered_message_is_marked(send, worker):

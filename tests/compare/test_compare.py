@@ -11,12 +11,12 @@ import pika.exceptions
 import pytest
 
 from labkit import brokers, charts, tasks
-from labkit.tap.relay import Relay
 from labkit.compare import Comparison, Strategy, measure, save
 from labkit.errors import UsageError, WaitTimeoutError
 from labkit.lab import Lab
 from labkit.ledger import Kind, Ledger
 from labkit.results.run import Run
+from labkit.tap.relay import Relay
 
 LIMIT = 120  # seconds for a command on a busy machine
 

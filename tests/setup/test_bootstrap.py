@@ -233,13 +233,13 @@ def test_in_an_environment_of_ones_own_the_kernels_find_the_package(monkeypatch)
 
 def test_an_environment_brings_itself_up_to_date(ready):
     wanted = (ready / "requirements.txt").read_text()
-    (ready / "requirements.txt").write_text("tqdm==4.67.1\n")
+    (ready / "requirements.txt").write_text("tqdm==4.66.4\n")
     own = ready / ".venv" / "bin" / "python"
     answer = subprocess.run(command(python=own), cwd=ready, env=variables({}), capture_output=True, text=True)
     (ready / "requirements.txt").write_text(wanted)
-    assert answer.returncode == 0 and answer.stdout.splitlines()[-1].startswith("  "), answer.stderr
+    assert answer.returncode == 0 and "Installing" in answer.stdout, answer.stderr
     ask = "import tqdm; print(tqdm.__version__)"
-    assert subprocess.run([own, "-c", ask], capture_output=True, text=True).stdout == "4.67.1\n"
+    assert subprocess.run([own, "-c", ask], capture_output=True, text=True).stdout == "4.66.4\n"
     assert set_up(ready).returncode == 0
 
 
