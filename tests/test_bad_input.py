@@ -129,7 +129,7 @@ IN_PYTHON = {
     "workers whose name is a number": (lambda b: b.lab.workers(1, b.queue, names=[1]), UsageError, "name"),
     "workers of no speed": (lambda b: b.lab.workers(1, b.queue, speed=None), UsageError, "speed"),
     "workers with half a priority": (lambda b: b.lab.workers(1, b.queue, priority=1.5), UsageError, "priority"),
-    "workers from afar, before now": (lambda b: b.lab.workers(1, b.queue, distance=-1), UsageError, "delay"),
+    "workers from afar, before now": (lambda b: b.lab.workers(1, b.queue, distance=-1), UsageError, "distance"),
     "workers on no queue": (lambda b: b.lab.workers(1, None), UsageError, "queue"),
     "workers in no time": (lambda b: b.lab.workers(1, b.queue, timeout=0), WaitTimeoutError, "to consume"),
     "workers in a time that is a text": (lambda b: b.lab.workers(1, b.queue, timeout="5"), UsageError, "timeout"),
