@@ -1,18 +1,17 @@
 """What became of tasks that the ledger has waiting and no queue holds, where others may have had them.
 
 A client that the lab does not watch can consume from a queue of the lab; the ledger hears nothing of that. The
-broker counts it. What may be said of a missing task follows from those counts, and nothing is claimed that they
-do not show:
+broker counts it, but late, and the last second of a client that left perhaps never. So nothing is claimed of a
+missing task that these counts do not show:
 
-- **lost** if the broker gave none of the queue's messages to anybody but the watched workers: then it cannot have
-  been done. The same where automatic deliveries were counted that no watched worker read, if one with automatic
-  acknowledgements left and no stranger was seen: they were on their way to that one. Without figures, only if
-  something that was watched can have lost it (see ``can_have_lost``) and no stranger was seen.
-- **dead-lettered** instead of lost if the queue has a dead-letter exchange: the broker moved it there by itself.
-- **done elsewhere** if others acknowledged as many as are missing (or more, where nothing can be lost), and were
-  sent none with automatic acknowledgements.
-- **handed over** otherwise. Whoever mixes both, or crashes beside a stranger, leaves tasks whose fates cannot be told
-  apart: the weaker claim holds for all of them.
+- **lost**: no such client was ever seen, the broker counted no message for one, and something that was watched can
+  have lost the task (see ``can_have_lost``). Automatic deliveries that no worker read are then those on their way to
+  a worker that broke off.
+- **dead-lettered** instead, if the queue has a dead-letter exchange: the broker moved it there by itself.
+- **done elsewhere**: others acknowledged as many as are missing (or more, where nothing can be lost), and were sent
+  none with automatic acknowledgements.
+- **handed over**: everything else. Where clients do both, or a worker crashes beside one, the fates of the single
+  tasks cannot be told apart, and the weaker claim holds for all of them.
 """
 
 from __future__ import annotations
@@ -23,6 +22,9 @@ from labkit.errors import LabError, QueueMissingError
 from labkit.ledger import Kind, Ledger
 from labkit.management import Management
 
+# Arguments of a queue that may drop messages; a quorum queue has a delivery limit without being asked.
+DROPPING = {"x-max-length", "x-max-length-bytes", "x-message-ttl", "x-expires", "x-delivery-limit"}
+
 
 @dataclass(frozen=True)
 class Figures:
@@ -31,7 +33,8 @@ class Figures:
     holding: int  # unacknowledged with them
     acknowledged: int
     automatic: int  # sent without waiting for an acknowledgement
-    dead_letters: bool  # whether a queue has a dead-letter exchange
+    drops: bool = False  # whether a queue may drop messages
+    dead_letters: bool = False  # whether a queue has a dead-letter exchange
 
     @property
     def taken(self) -> int:
@@ -63,7 +66,7 @@ class Elsewhere:
         """What others have and had; None where the broker does not tell, or has begun to count anew."""
         seats = self._ledger.seats()
         held = acknowledged = automatic = 0
-        dead_letters = False
+        drops = dead_letters = False
         try:
             channels = [
                 channel
@@ -78,6 +81,7 @@ class Elsewhere:
                 held += queue.unacknowledged
                 acknowledged += queue.acknowledged - zero[0]
                 automatic += queue.automatic - zero[1]
+                drops = drops or queue.type == "quorum" or not DROPPING.isdisjoint(queue.arguments)
                 dead_letters = dead_letters or "x-dead-letter-exchange" in queue.arguments
         except LabError:
             return None
@@ -86,32 +90,37 @@ class Elsewhere:
         holding = max(sum(channel.unacknowledged for channel in channels), held - mine)
         acknowledged -= sum(seat.acknowledged for seat in seats.values())
         automatic -= sum(seat.automatic for seat in seats.values())
-        return Figures(holding, max(0, acknowledged), max(0, automatic), dead_letters)
+        return Figures(holding, max(0, acknowledged), max(0, automatic), drops, dead_letters)
 
     def fate(self, missing: int, found: Figures | None) -> Kind:
         """What is to be said of so many missing tasks: see the rule above."""
-        if found is None:
-            return Kind.LOST if self.can_have_lost() and not self.seen else Kind.HANDED_OVER
-        unread = self._dropped() and not self.seen
-        if not found.acknowledged and (not found.automatic or unread):
-            return Kind.DEAD_LETTERED if found.dead_letters and not unread else Kind.LOST
+        taken = 0 if found is None else found.acknowledged + (0 if self._dropped() else found.automatic)
+        if not self.seen and not taken:
+            if found is not None and found.dead_letters and not found.automatic:
+                return Kind.DEAD_LETTERED
+            return Kind.LOST if self.can_have_lost(found) else Kind.HANDED_OVER
+        if found is None or found.automatic:
+            return Kind.HANDED_OVER
         # Where some may be lost, more acknowledgements than that were for messages of others, at least in part.
-        enough = found.acknowledged == missing or (found.acknowledged > missing and not self.can_have_lost())
-        return Kind.DONE_ELSEWHERE if enough and not found.automatic else Kind.HANDED_OVER
+        many = found.acknowledged > missing and not self.can_have_lost(found)
+        return Kind.DONE_ELSEWHERE if many or found.acknowledged == missing else Kind.HANDED_OVER
 
-    def can_have_lost(self) -> bool:
+    def can_have_lost(self, found: Figures | None) -> bool:
         """Whether something that was watched can have lost a task without a word.
 
-        - The broker was away: a transient message does not survive that, nor one that was not confirmed.
+        - The queue drops messages: when it is too full, when they are too old, or when they came back too often.
+        - The broker was away, or may have been: a connection broke. A transient message does not survive that, nor
+          one that was not confirmed.
         - A publish was never confirmed: it may never have arrived.
         - A worker with automatic acknowledgements broke off, with messages on their way to it. (One that stops
           reads those first, and the ledger knows of them.)
         - A queue was deleted.
         """
-        down = any(self._ledger.events({Kind.BROKER_DOWN}))
+        down = any(self._ledger.events({Kind.BROKER_DOWN, Kind.DISCONNECTED}))
         published = {event.task_id for event in self._ledger.events({Kind.PUBLISHED})}
         confirmed = {event.task_id for event in self._ledger.events({Kind.CONFIRMED})}
-        return down or not published <= confirmed or self._dropped() or self._gone()
+        drops = found is not None and found.drops
+        return drops or down or not published <= confirmed or self._dropped() or self._gone()
 
     def _dropped(self) -> bool:
         return any(seat.dropped for seat in self._ledger.seats().values())

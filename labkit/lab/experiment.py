@@ -14,13 +14,14 @@ from labkit.clients.worker import Worker
 from labkit.errors import LabError, QueueMissingError, WaitTimeoutError
 from labkit.lab.access import POLL, Access
 from labkit.lab.elsewhere import Elsewhere, Figures
-from labkit.ledger import Ledger, Outcome
+from labkit.ledger import Kind, Ledger, Outcome
 from labkit.loads import LoadSampler
 from labkit.tap.relay import Relay
 from labkit.words import plural
 
 QUIET = 0.5  # seconds without any change after which nothing more will happen
 LOOK = 0.2  # seconds between two looks at what others do
+FIGURES_LIMIT = 15.0  # seconds the broker gets to count what others did; a quorum queue counts every 5 s
 REQUEUE_LIMIT = 2.0  # seconds the broker gets to put back what a lost worker had
 GRACE = 1.0  # seconds in which workers may finish their task when everything is cleared away
 
@@ -207,14 +208,20 @@ class Experiment:
             time.sleep(POLL)
         if short <= 0:
             return
-        deadline = time.monotonic() + 2 * self._lab.statistics_age
+        deadline = time.monotonic() + FIGURES_LIMIT
         while not self._others_are_through(short) and time.monotonic() < deadline:
             time.sleep(LOOK)
         figures = self.elsewhere.look()
+        samples = self.sampler.samples[-1:] if self.sampler is not None else []
+        if any(load.worker not in self.ledger.workers for sample in samples for load in sample.loads):
+            self.elsewhere.seen = True
         if figures is not None and figures.holding:
             return  # somebody still has them: they are queued again, or acknowledged, after this
         there = set().union(*(self._browse(queue) for queue in self.queues))
         missing = [task_id for task_id in waiting if task_id not in there]
+        if None in there:  # a message without an id may be any of those that a worker made up a name for
+            published = {event.task_id for event in self.ledger.events({Kind.PUBLISHED})}
+            missing = [task_id for task_id in missing if task_id in published]
         kind = self.elsewhere.fate(len(missing), figures)
         for task_id in missing:
             self.ledger.record(kind, task_id)

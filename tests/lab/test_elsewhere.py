@@ -138,8 +138,9 @@ def test_a_stranger_beside_a_worker_of_the_lab_each_has_its_own(lab, loads):
     lab.workers(1, queue, loads=loads)
     with Stranger(lab, queue) as stranger:
         run = lab.run(tasks.equal(6), queue, timeout=TIMEOUT)
-        assert len(stranger.did) == 3
-    assert (run.counts.done, run.counts.done_elsewhere, run.counts.lost) == (3, 3, 0)
+    its = len(stranger.did)  # about half: it takes one at a time
+    assert its
+    assert (run.counts.done, run.counts.done_elsewhere, run.counts.lost) == (6 - its, its, 0)
     assert {
         task for task, outcome in run.ledger.outcomes().items() if outcome is Outcome.DONE_ELSEWHERE
     } == set(stranger.did)
@@ -190,22 +191,20 @@ def test_what_the_broker_dead_lettered_by_itself_is_dead_lettered(lab):
 @pytest.mark.parametrize(
     ("figures", "seen", "dropped", "kind"),
     [
-        (Figures(0, 0, 0, False), False, False, Kind.LOST),
-        (Figures(0, 0, 0, False), True, True, Kind.LOST),  # proven: others got nothing
-        (
-            Figures(0, 0, 3, False),
-            False,
-            True,
-            Kind.LOST,
-        ),  # they were on their way to the worker that crashed
-        (Figures(0, 0, 3, False), True, True, Kind.HANDED_OVER),  # or to the stranger: nobody can tell
-        (Figures(0, 0, 3, False), True, False, Kind.HANDED_OVER),
-        (Figures(0, 3, 0, False), True, True, Kind.DONE_ELSEWHERE),  # every one was acknowledged
-        (Figures(0, 9, 0, False), True, False, Kind.DONE_ELSEWHERE),
-        (Figures(0, 9, 0, False), True, True, Kind.HANDED_OVER),  # they did messages of others, too
-        (Figures(0, 2, 0, False), True, True, Kind.HANDED_OVER),
-        (Figures(0, 2, 1, False), True, False, Kind.HANDED_OVER),
-        (Figures(0, 0, 0, True), False, False, Kind.DEAD_LETTERED),
+        (Figures(0, 0, 0), False, True, Kind.LOST),
+        (Figures(0, 0, 3), False, True, Kind.LOST),  # they were on their way to the worker that crashed
+        (Figures(0, 0, 3), True, True, Kind.HANDED_OVER),  # or to the stranger: nobody can tell
+        (Figures(0, 0, 0), True, True, Kind.HANDED_OVER),  # its last second may never be counted
+        (Figures(0, 0, 0), False, False, Kind.HANDED_OVER),  # nobody can have lost them
+        (Figures(0, 0, 0, drops=True), False, False, Kind.LOST),
+        (Figures(0, 0, 0, dead_letters=True), False, False, Kind.DEAD_LETTERED),
+        (Figures(0, 0, 3), False, False, Kind.HANDED_OVER),
+        (Figures(0, 3, 0), True, True, Kind.DONE_ELSEWHERE),  # every one was acknowledged
+        (Figures(0, 3, 0), False, False, Kind.DONE_ELSEWHERE),
+        (Figures(0, 9, 0), True, False, Kind.DONE_ELSEWHERE),
+        (Figures(0, 9, 0), True, True, Kind.HANDED_OVER),  # they did messages of others, too
+        (Figures(0, 2, 0), True, True, Kind.HANDED_OVER),
+        (Figures(0, 2, 1), True, False, Kind.HANDED_OVER),
         (None, False, True, Kind.LOST),
         (None, True, True, Kind.HANDED_OVER),
         (None, False, False, Kind.HANDED_OVER),
