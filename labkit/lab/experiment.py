@@ -152,6 +152,8 @@ class Experiment:
         A paused worker is waited for as long as it may hold one of them. What it holds otherwise was done by another
         worker, after a lost connection.
         """
+        if left > 0 and any(seat.foreign and seat.held for seat in self.ledger.seats().values()):
+            return True  # a client behind a tap holds something
         return any(producer.is_alive() for producer in self.producers) or any(
             worker.is_alive()
             and (

@@ -17,6 +17,7 @@ from labkit.lab import leftovers
 from labkit.lab.access import Access, queue_name
 from labkit.lab.experiment import Experiment
 from labkit.lab.outage import Outage
+from labkit.lab.tapped import BenchTap
 from labkit.ledger import Ledger
 from labkit.loads import Loads, Sample
 from labkit.results.run import Run
@@ -63,6 +64,9 @@ class Lab(Access):
         super().__init__(lesson, broker or brokers.find(), progress=progress, say=say)
         self.seconds_per_dot = seconds_per_dot
         self._declared: set[str] = set()
+        self._dead_lettering: set[str] = set()  # queues that were declared with a dead-letter exchange
+        self.taps: list[BenchTap] = []
+        self.management.alias = self._tapped
         self._experiment = Experiment(self)
         _open[lesson] = self
         leftovers.clear(self.management, self._prefix, self.delete)
@@ -72,7 +76,13 @@ class Lab(Access):
         try:
             self._experiment.stop()
         finally:
-            self._experiment = Experiment(self)
+            self._renew()
+
+    def _renew(self) -> None:
+        """The next experiment; who comes through a tap goes on in it."""
+        self._experiment = Experiment(self)
+        for tap in self.taps:
+            tap.follow(self._experiment.ledger)
 
     @contextlib.contextmanager
     def _ended_if_interrupted(self) -> Iterator[None]:
@@ -132,6 +142,8 @@ class Lab(Access):
         with self.channel() as channel:
             channel.queue_declare(full, durable=durable, arguments=arguments)
         self._declared.add(full)
+        if arguments and "x-dead-letter-exchange" in arguments:
+            self._dead_lettering.add(full)
         self._experiment.use(full, fresh=True)
         return full
 
@@ -224,6 +236,30 @@ class Lab(Access):
                 self.check()
         return producer
 
+    def tap(self, *, port: int = 0, at_once: int | None = None) -> BenchTap:
+        """An address for any AMQP 0-9-1 client, whose tasks are then in the ledger and on the charts.
+
+        Use it as a context manager, ``with lab.tap() as parameters:``; these are for ``pika.BlockingConnection``, and
+        ``str(parameters)`` is an address for any other program. ``port`` is where it listens (0: any that is free);
+        ``at_once`` is how many tasks such a client does at a time, for who knows. Its faults strike a client by name:
+        ``cut``, ``disconnect``, ``silence`` and ``release``, ``delay``, ``limit``, ``swallow_ack``.
+        PortTakenError where the port is not free.
+        """
+        tap = BenchTap(
+            self.parameters("tap"),
+            self.ledger,
+            port=port,
+            at_once=at_once,
+            dead_letters=self._dead_lettering.__contains__,
+        )
+        tap.over = self.taps.remove
+        self.taps.append(tap)
+        return tap
+
+    def _tapped(self, tags: Iterable[str]) -> str | None:
+        """The name of the client behind a tap that has these consumer tags: the broker sees only the tap."""
+        return next((name for tap in self.taps if (name := tap.worker(tags))), None)
+
     # --- running -----------------------------------------------------------------------------
 
     def run(
@@ -279,7 +315,7 @@ class Lab(Access):
             self.check()
         experiment.stop()
         experiment.account_for_missing()
-        self._experiment = Experiment(self)
+        self._renew()
         return run
 
     def _about(self) -> dict[str, Any]:
@@ -348,6 +384,8 @@ class Lab(Access):
         """Stop every worker and producer and delete the queues of this lesson. Harmless when repeated."""
         if _open.get(self.lesson) is self:
             del _open[self.lesson]
+        for tap in list(self.taps):
+            tap.close()
         self.begin()
         self._cancelled.clear()
         with contextlib.suppress(BrokerError):
