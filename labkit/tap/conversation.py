@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import Any, NamedTuple
 
 from pika import spec
@@ -324,9 +325,7 @@ class Conversation:
         verdict = "ack"
         if not isinstance(method, spec.Basic.Ack):
             verdict = "requeue" if method.requeue else "reject"
-        multiple = getattr(method, "multiple", False)
-        for tag in [tag for tag in channel.held if tag == upto or (multiple and (tag < upto or not upto))]:
-            del channel.held[tag]
+        for tag in _meant(channel.held, upto, getattr(method, "multiple", False)):
             yield Answered(number, tag, verdict)
 
     def _recover(self, number: int, _: Any) -> Iterator[Any]:
@@ -337,11 +336,19 @@ class Conversation:
     def _confirm(self, number: int, method: Any) -> Iterator[Any]:
         channel, upto = self._at(number), method.delivery_tag
         good = isinstance(method, spec.Basic.Ack)
-        for at in [
-            n for n in channel.unconfirmed if n == upto or (method.multiple and (n < upto or not upto))
-        ]:
-            del channel.unconfirmed[at]
+        for at in _meant(channel.unconfirmed, upto, method.multiple):
             yield Confirmed(number, at, good)
+
+
+def _meant(waiting: dict[int, None], upto: int, multiple: bool) -> list[int]:
+    """Take out of those that wait, in rising order, the one that is answered, or all up to it; 0 is all."""
+    if multiple:
+        found = list(takewhile(lambda number: number <= upto or not upto, waiting))
+    else:
+        found = [upto] if upto in waiting else []
+    for number in found:
+        del waiting[number]
+    return found
 
 
 def _early(channel: _Channel, tag: str) -> _Consumer:
