@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from pika import spec
 
-from labkit.tap.frames import BODY, CONTENT, METHOD, Frame, content_of, method_of
+from labkit.tap.frames import BODY, CONTENT, METHOD, Frame, method_of, properties_of
 
 
 class Message(NamedTuple):
@@ -204,7 +204,11 @@ class Conversation:
         if content is None:
             return
         if frame.kind == CONTENT:
-            content.left, content.properties = content_of(frame.payload)
+            content.left = int.from_bytes(frame.payload[4:12], "big")  # known, whatever the properties are
+            try:
+                content.properties = properties_of(frame.payload)
+            except Exception as error:
+                yield Undecoded(f"{type(error).__name__}: {error}")
         else:
             content.left -= len(frame.payload)
             content.body.append(frame.payload)
@@ -368,7 +372,7 @@ def _declared(method: Any, queue: str) -> Declared:
 
 def _message(properties: spec.BasicProperties, body: bytes) -> Message:
     header = (properties.headers or {}).get("id")
-    name = properties.message_id or (header if isinstance(header, str) else None) or properties.correlation_id
+    name = _text(properties.message_id) or _text(header) or _text(properties.correlation_id)
     mark = hashlib.blake2b(body, digest_size=12)
     mark.update(f"\0{properties.message_id}\0{properties.correlation_id}".encode("utf-8", "surrogateescape"))
     return Message(name or None, mark.digest(), body, properties.content_type)

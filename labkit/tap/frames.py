@@ -110,8 +110,8 @@ def method_of(payload: bytes) -> Method | None:
     return method.decode(payload, 4)
 
 
-def content_of(payload: bytes) -> tuple[int, spec.BasicProperties]:
-    """How many bytes of a body follow a content header, and the message's properties."""
+def properties_of(payload: bytes) -> spec.BasicProperties:
+    """The message's properties, in the payload of its content header."""
     properties = spec.BasicProperties()
     properties.decode(payload, 12)
-    return int.from_bytes(payload[4:12], "big"), properties
+    return properties
