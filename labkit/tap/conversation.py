@@ -151,6 +151,7 @@ class _Channel:
     consumers: dict[str, _Consumer] = field(default_factory=dict)
     asked: list[spec.Basic.Consume] = field(default_factory=list)  # and not answered by consume-ok yet
     declared: list[spec.Queue.Declare] = field(default_factory=list)
+    last: str = ""  # the queue that was declared last: what an empty name means
     prefetch: int = 0  # of each new consumer
     shared: int = 0  # of all consumers together (basic.qos with global)
     fetched_from: list[tuple[str, bool]] = field(default_factory=list)  # queue and no_ack of each basic.get
@@ -266,18 +267,20 @@ class Conversation:
 
     def _declare(self, number: int, method: Any) -> Iterator[Any]:
         if method.nowait:
+            self._at(number).last = method.queue or ""
             if not method.passive:
                 yield _declared(method, method.queue or "")
         else:
             self._at(number).declared.append(method)
 
     def _declare_ok(self, number: int, method: Any) -> Iterator[Any]:
-        asked = self._at(number).declared
-        if asked and not (declared := asked.pop(0)).passive:
-            yield _declared(declared, method.queue or "")
+        channel = self._at(number)
+        channel.last = method.queue or ""
+        if channel.declared and not (declared := channel.declared.pop(0)).passive:
+            yield _declared(declared, channel.last)
 
-    def _bind(self, _: int, method: Any) -> Iterator[Any]:
-        yield Bound(method.queue or "", method.exchange or "")
+    def _bind(self, number: int, method: Any) -> Iterator[Any]:
+        yield Bound(method.queue or self._at(number).last, method.exchange or "")
 
     def _select(self, number: int, _: Any) -> Iterator[Any]:
         channel = self._at(number)
@@ -307,15 +310,17 @@ class Conversation:
 
     def _subscribe(self, number: int, channel: _Channel, method: Any, tag: str) -> Subscribed:
         prefetch = channel.prefetch or channel.shared
-        channel.consumers[tag] = _Consumer(method.queue or "", bool(method.no_ack), prefetch)
-        return Subscribed(number, tag, method.queue or "", bool(method.no_ack), prefetch)
+        consumer = _Consumer(method.queue or channel.last, bool(method.no_ack), prefetch)
+        channel.consumers[tag] = consumer
+        return Subscribed(number, tag, consumer.queue, consumer.automatic, prefetch)
 
     def _cancelled(self, number: int, method: Any) -> Iterator[Any]:
         if self._at(number).consumers.pop(method.consumer_tag, None):
             yield Unsubscribed(number, method.consumer_tag)
 
     def _get(self, number: int, method: Any) -> Iterator[Any]:
-        self._at(number).fetched_from.append((method.queue or "", bool(method.no_ack)))
+        channel = self._at(number)
+        channel.fetched_from.append((method.queue or channel.last, bool(method.no_ack)))
         return iter(())
 
     def _get_empty(self, number: int, _: Any) -> Iterator[Any]:
@@ -359,8 +364,8 @@ def _early(channel: _Channel, tag: str) -> _Consumer:
     """The consumer of a delivery that came before its consume-ok, or that nobody asked for."""
     for asked in channel.asked:
         if asked.consumer_tag == tag or not asked.consumer_tag:
-            return _Consumer(asked.queue or "", bool(asked.no_ack), channel.prefetch)
-    return _Consumer("", False, 0)
+            return _Consumer(asked.queue or channel.last, bool(asked.no_ack), channel.prefetch)
+    return channel.consumers.get("") or _Consumer("", False, 0)  # a client that wanted no ok knows no tag
 
 
 def _declared(method: Any, queue: str) -> Declared:
