@@ -154,7 +154,8 @@ class Wiretap:
         if self.client is None:
             return
         if self._closed is not None:
-            self.client.leave(Kind.STOPPED, self._closed.text or None)
+            kind = Kind.STOPPED if self._closed.by == "client" else Kind.DISCONNECTED
+            self.client.leave(kind, self._closed.text or None)
         elif by_client:
             self.client.leave(Kind.CRASHED, "its connection ended without a word")
         else:
