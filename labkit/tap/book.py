@@ -8,7 +8,7 @@ body; of messages that are alike in all of that, the first in is the first out.
 from __future__ import annotations
 
 from collections import defaultdict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from labkit.errors import LabError
@@ -126,6 +126,21 @@ class Book:
         self.know(task_id, message)
         return task_id
 
+    def returned(self, message: said.Message, unconfirmed: Iterable[str]) -> str | None:
+        """The id of a task that no queue takes, if it was one: the oldest of those that are not confirmed yet."""
+        if message.id:
+            return message.id if message.id in self._known else None
+        if not (ids := self._waiting.get(message.print)):
+            return None
+        task_id = next((one for one in unconfirmed if one in ids), ids[-1])
+        ids.remove(task_id)
+        return task_id
+
+    def dead_lettered(self, message: said.Message, task_id: str) -> None:
+        """The task will be delivered from another queue, as if it were new there."""
+        if not message.id:
+            self._waiting[message.print].append(task_id)
+
     def given_back(self, message: said.Message, task_id: str) -> None:
         """The task will be delivered again."""
         if not message.id:
@@ -234,11 +249,11 @@ class Client:
             self.book.ledger.record(Kind.CONFIRMED if event.good else Kind.NACKED, task_id)
 
     def _returned(self, event: said.Returned) -> None:
-        """No queue takes it; without confirms it can only be known by an id of its own."""
-        task_id = event.message.id or next(iter(self._unconfirmed.values()), None)
+        task_id = self.book.returned(event.message, self._unconfirmed.values())
         if task_id is not None:
             self.book.ledger.record(Kind.RETURNED, task_id)
-            self._came_back.add(task_id)
+            if task_id in self._unconfirmed.values():  # the broker confirms it all the same
+                self._came_back.add(task_id)
 
     def _subscribed(self, event: said.Subscribed) -> None:
         if self.book.counts(event.queue):
@@ -271,6 +286,7 @@ class Client:
         self.acknowledged += kind is Kind.ACKNOWLEDGED
         if kind is Kind.REJECTED and self.book.goes_on(delivery.queue):
             kind = Kind.DEAD_LETTERED
+            self.book.dead_lettered(delivery.message, task_id)
         if kind is Kind.REQUEUED:
             self.book.given_back(delivery.message, task_id)
         self._record(kind, task_id, number=number)

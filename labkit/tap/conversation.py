@@ -8,11 +8,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import Any, NamedTuple
 
 from pika import spec
 
-from labkit.tap.frames import BODY, CONTENT, METHOD, Frame, content_of, method_of
+from labkit.tap.frames import BODY, CONTENT, METHOD, Frame, method_of, properties_of
 
 
 class Message(NamedTuple):
@@ -150,6 +151,7 @@ class _Channel:
     consumers: dict[str, _Consumer] = field(default_factory=dict)
     asked: list[spec.Basic.Consume] = field(default_factory=list)  # and not answered by consume-ok yet
     declared: list[spec.Queue.Declare] = field(default_factory=list)
+    last: str = ""  # the queue that was declared last: what an empty name means
     prefetch: int = 0  # of each new consumer
     shared: int = 0  # of all consumers together (basic.qos with global)
     fetched_from: list[tuple[str, bool]] = field(default_factory=list)  # queue and no_ack of each basic.get
@@ -203,7 +205,11 @@ class Conversation:
         if content is None:
             return
         if frame.kind == CONTENT:
-            content.left, content.properties = content_of(frame.payload)
+            content.left = int.from_bytes(frame.payload[4:12], "big")  # known, whatever the properties are
+            try:
+                content.properties = properties_of(frame.payload)
+            except Exception as error:
+                yield Undecoded(f"{type(error).__name__}: {error}")
         else:
             content.left -= len(frame.payload)
             content.body.append(frame.payload)
@@ -261,18 +267,20 @@ class Conversation:
 
     def _declare(self, number: int, method: Any) -> Iterator[Any]:
         if method.nowait:
+            self._at(number).last = method.queue or ""
             if not method.passive:
                 yield _declared(method, method.queue or "")
         else:
             self._at(number).declared.append(method)
 
     def _declare_ok(self, number: int, method: Any) -> Iterator[Any]:
-        asked = self._at(number).declared
-        if asked and not (declared := asked.pop(0)).passive:
-            yield _declared(declared, method.queue or "")
+        channel = self._at(number)
+        channel.last = method.queue or ""
+        if channel.declared and not (declared := channel.declared.pop(0)).passive:
+            yield _declared(declared, channel.last)
 
-    def _bind(self, _: int, method: Any) -> Iterator[Any]:
-        yield Bound(method.queue or "", method.exchange or "")
+    def _bind(self, number: int, method: Any) -> Iterator[Any]:
+        yield Bound(method.queue or self._at(number).last, method.exchange or "")
 
     def _select(self, number: int, _: Any) -> Iterator[Any]:
         channel = self._at(number)
@@ -302,15 +310,17 @@ class Conversation:
 
     def _subscribe(self, number: int, channel: _Channel, method: Any, tag: str) -> Subscribed:
         prefetch = channel.prefetch or channel.shared
-        channel.consumers[tag] = _Consumer(method.queue or "", bool(method.no_ack), prefetch)
-        return Subscribed(number, tag, method.queue or "", bool(method.no_ack), prefetch)
+        consumer = _Consumer(method.queue or channel.last, bool(method.no_ack), prefetch)
+        channel.consumers[tag] = consumer
+        return Subscribed(number, tag, consumer.queue, consumer.automatic, prefetch)
 
     def _cancelled(self, number: int, method: Any) -> Iterator[Any]:
         if self._at(number).consumers.pop(method.consumer_tag, None):
             yield Unsubscribed(number, method.consumer_tag)
 
     def _get(self, number: int, method: Any) -> Iterator[Any]:
-        self._at(number).fetched_from.append((method.queue or "", bool(method.no_ack)))
+        channel = self._at(number)
+        channel.fetched_from.append((method.queue or channel.last, bool(method.no_ack)))
         return iter(())
 
     def _get_empty(self, number: int, _: Any) -> Iterator[Any]:
@@ -324,9 +334,7 @@ class Conversation:
         verdict = "ack"
         if not isinstance(method, spec.Basic.Ack):
             verdict = "requeue" if method.requeue else "reject"
-        multiple = getattr(method, "multiple", False)
-        for tag in [tag for tag in channel.held if tag == upto or (multiple and (tag < upto or not upto))]:
-            del channel.held[tag]
+        for tag in _meant(channel.held, upto, getattr(method, "multiple", False)):
             yield Answered(number, tag, verdict)
 
     def _recover(self, number: int, _: Any) -> Iterator[Any]:
@@ -337,19 +345,27 @@ class Conversation:
     def _confirm(self, number: int, method: Any) -> Iterator[Any]:
         channel, upto = self._at(number), method.delivery_tag
         good = isinstance(method, spec.Basic.Ack)
-        for at in [
-            n for n in channel.unconfirmed if n == upto or (method.multiple and (n < upto or not upto))
-        ]:
-            del channel.unconfirmed[at]
+        for at in _meant(channel.unconfirmed, upto, method.multiple):
             yield Confirmed(number, at, good)
+
+
+def _meant(waiting: dict[int, None], upto: int, multiple: bool) -> list[int]:
+    """Take out of those that wait, in rising order, the one that is answered, or all up to it; 0 is all."""
+    if multiple:
+        found = list(takewhile(lambda number: number <= upto or not upto, waiting))
+    else:
+        found = [upto] if upto in waiting else []
+    for number in found:
+        del waiting[number]
+    return found
 
 
 def _early(channel: _Channel, tag: str) -> _Consumer:
     """The consumer of a delivery that came before its consume-ok, or that nobody asked for."""
     for asked in channel.asked:
         if asked.consumer_tag == tag or not asked.consumer_tag:
-            return _Consumer(asked.queue or "", bool(asked.no_ack), channel.prefetch)
-    return _Consumer("", False, 0)
+            return _Consumer(asked.queue or channel.last, bool(asked.no_ack), channel.prefetch)
+    return channel.consumers.get("") or _Consumer("", False, 0)  # a client that wanted no ok knows no tag
 
 
 def _declared(method: Any, queue: str) -> Declared:
@@ -361,7 +377,7 @@ def _declared(method: Any, queue: str) -> Declared:
 
 def _message(properties: spec.BasicProperties, body: bytes) -> Message:
     header = (properties.headers or {}).get("id")
-    name = properties.message_id or (header if isinstance(header, str) else None) or properties.correlation_id
+    name = _text(properties.message_id) or _text(header) or _text(properties.correlation_id)
     mark = hashlib.blake2b(body, digest_size=12)
     mark.update(f"\0{properties.message_id}\0{properties.correlation_id}".encode("utf-8", "surrogateescape"))
     return Message(name or None, mark.digest(), body, properties.content_type)

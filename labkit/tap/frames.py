@@ -15,6 +15,8 @@ HEADER = b"AMQP\x00\x00\x09\x01"  # what an AMQP 0-9-1 client begins with
 METHOD, CONTENT, BODY = spec.FRAME_METHOD, spec.FRAME_HEADER, spec.FRAME_BODY
 _HEAD = struct.Struct(">BHI")  # type, channel, size of the payload
 _END = spec.FRAME_END
+_KINDS = (METHOD, CONTENT, BODY, spec.FRAME_HEARTBEAT)
+LARGEST = 1 << 29  # bytes of a message that RabbitMQ takes at most, and so of a frame
 WANTED = {  # the methods that change what is known of tasks; all others pass undecoded
     cls.INDEX: cls
     for cls in (
@@ -56,7 +58,10 @@ class Splitter:
         return len(self._buffer)
 
     def feed(self, data: bytes) -> list[Frame]:
-        """Take in what was read; returns the frames that are whole now. NotAmqpError ends it."""
+        """Take in what was read; returns the frames that are whole now. NotAmqpError ends it.
+
+        What came before the bytes that are none is returned first; the next call raises then.
+        """
         buffer = self._buffer
         buffer += data
         if self._first:
@@ -73,10 +78,13 @@ class Splitter:
         while there - at >= 8:
             kind, channel, size = _HEAD.unpack_from(buffer, at)
             end = at + size + 8
-            if end > there:
+            sound = kind in _KINDS and size <= LARGEST
+            if sound and end > there:
                 break
-            if buffer[end - 1] != _END:
-                raise NotAmqpError("bytes between which no AMQP frame ends")
+            if not sound or buffer[end - 1] != _END:
+                if frames:
+                    break
+                raise NotAmqpError("bytes that are no AMQP frame")
             raw = bytes(buffer[at:end])
             frames.append(Frame(kind, channel, raw[7:-1], raw))
             at = end
@@ -102,8 +110,8 @@ def method_of(payload: bytes) -> Method | None:
     return method.decode(payload, 4)
 
 
-def content_of(payload: bytes) -> tuple[int, spec.BasicProperties]:
-    """How many bytes of a body follow a content header, and the message's properties."""
+def properties_of(payload: bytes) -> spec.BasicProperties:
+    """The message's properties, in the payload of its content header."""
     properties = spec.BasicProperties()
     properties.decode(payload, 12)
-    return int.from_bytes(payload[4:12], "big"), properties
+    return properties

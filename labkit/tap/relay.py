@@ -63,6 +63,8 @@ class Relay:
 
     def ask(self, question: Callable[[], Answer], timeout: float = START_LIMIT) -> Answer:
         """Have the thread answer this, and wait for it up to ``timeout`` seconds."""
+        if not self._thread.is_alive():
+            return question()  # nothing moves any more
 
         async def answer() -> Answer:
             return question()

@@ -85,10 +85,10 @@ class Wiretap:
         self._flows: dict[bool, Flow] = {}  # by where the bytes come from: True is the client
         self._delay = delay
         self._early: list[bytes] = []  # from the client, while the broker is being connected
-        self._waiting: list[Frame] | None = None  # from the broker, until the client's name is known
         self._swallowing = self._muted = False
         self._closed: said.Closed | None = None
-        self._over = False
+        self._over = False  # one side is gone
+        self._ended = False  # both are
 
     # --- the sockets -------------------------------------------------------------------------
 
@@ -134,8 +134,10 @@ class Wiretap:
             end.transport.resume_reading() if go else end.transport.pause_reading()
 
     def end(self, *, reset: bool = False) -> None:
-        """Close both sides."""
-        self._over = True
+        """Close both sides. Harmless when repeated."""
+        if self._ended:
+            return
+        self._over = self._ended = True
         for flow in self._flows.values():
             flow.close()
         for end in (self.client_end, self.broker_end):
@@ -154,7 +156,8 @@ class Wiretap:
         if self.client is None:
             return
         if self._closed is not None:
-            self.client.leave(Kind.STOPPED, self._closed.text or None)
+            kind = Kind.STOPPED if self._closed.by == "client" else Kind.DISCONNECTED
+            self.client.leave(kind, self._closed.text or None)
         elif by_client:
             self.client.leave(Kind.CRASHED, "its connection ended without a word")
         else:
@@ -228,15 +231,13 @@ class Wiretap:
 
     def cut(self) -> None:
         """RST to both sides, as from a machine that has forgotten the connection."""
-        if not self._over:
-            self._fault("cut at the tap")
-            self.end(reset=True)
+        self._fault("cut at the tap")
+        self.end(reset=True)
 
     def close(self) -> None:
         """FIN to both sides, as from a process that dies."""
-        if not self._over:
-            self._fault("closed at the tap")
-            self.end()
+        self._fault("closed at the tap")
+        self.end()
 
     def clear_away(self) -> None:
         """The tap itself is over: that is nobody's crash."""
@@ -245,9 +246,8 @@ class Wiretap:
         self.end()
 
     def _fault(self, note: str) -> None:
-        if self.client is not None:
+        if self.client is not None and not self._over:
             self.client.leave(Kind.DISCONNECTED, note)
-        self._over = True
 
     def flows(self) -> tuple[Flow, ...]:
         """Both directions."""
