@@ -15,6 +15,7 @@ from labkit.clients.worker import Worker
 from labkit.errors import LabError, QueueMissingError, WaitTimeoutError
 from labkit.lab.access import POLL, Access
 from labkit.lab.elsewhere import Elsewhere, Figures
+from labkit.lab.programs import Programs
 from labkit.ledger import Ledger, Outcome
 from labkit.loads import LoadSampler
 from labkit.words import plural
@@ -39,6 +40,7 @@ class Experiment:
         self.ledger = Ledger()
         self.workers: list[Worker] = []  # the dead ones too
         self.producers: list[Producer] = []
+        self.programs = Programs(lab)
         self.queues: list[str] = []  # in use
         self.sampler: LoadSampler | None = None
         self.elsewhere = Elsewhere(lab.management, self.ledger)
@@ -194,7 +196,7 @@ class Experiment:
             f"{worker.name} {worker.state}{f' ({worker.error.what})' if worker.error else ''}"
             for worker in self.workers
         )
-        return f"Workers: {states or 'none'}."
+        return f"Workers: {states or 'none'}.{self.programs.state()}"
 
     def account_for_missing(self) -> None:
         """Say what became of the tasks that should wait in a queue and do not: see ``elsewhere``."""
@@ -236,6 +238,7 @@ class Experiment:
         for thread in threads:
             thread.stop(timeout=None)
         deadline = time.monotonic() + GRACE
+        self.programs.close(GRACE)
         for thread in threads:
             thread.stop(max(deadline - time.monotonic(), 0.01))
         for worker in self.workers:
