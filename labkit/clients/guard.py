@@ -23,6 +23,9 @@ import threading
 PRINTS = 2  # the file descriptor
 KILLED = -9  # as on POSIX; Windows' own status for that could be anything
 WINDOWS = sys.platform == "win32"
+FLAGS = 0
+if sys.platform == "win32":  # so that CTRL_BREAK reaches it alone; nothing here was tried on Windows
+    FLAGS = subprocess.CREATE_NEW_PROCESS_GROUP
 
 
 def main(command: list[str]) -> None:
@@ -34,8 +37,7 @@ def main(command: list[str]) -> None:
             stdout=PRINTS,
             stderr=PRINTS,
             start_new_session=not WINDOWS,
-            # So that CTRL_BREAK reaches it alone. Nothing here was tried on Windows.
-            creationflags=subprocess.CREATE_NEW_PROCESS_GROUP if sys.platform == "win32" else 0,
+            creationflags=FLAGS,
         )
     except OSError as error:
         tell(f"failed {error.errno}")

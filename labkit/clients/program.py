@@ -26,6 +26,11 @@ KEPT = 16_384  # bytes that are kept of what a program printed last
 CHUNK = 65_536  # bytes
 SIGNAL_LIMIT = 10.0  # seconds until a signal that nobody can refuse must have struck
 POLL = 0.01  # seconds between two looks
+FLAGS = 0
+if (
+    sys.platform == "win32"
+):  # a console that nobody sees, through which CTRL_BREAK goes from the guard to the program
+    FLAGS = subprocess.CREATE_NO_WINDOW
 # What programs read their broker's address from: RabbitMQ's and CloudAMQP's examples, Bunny, and Celery, which
 # prefers this to what its configuration says.
 URLS = ("AMQP_URL", "RABBITMQ_URL", "CLOUDAMQP_URL", "CELERY_BROKER_URL")
@@ -57,7 +62,7 @@ class Program:
             stderr=subprocess.PIPE,
             bufsize=0,
             start_new_session=sys.platform != "win32",  # a Ctrl-C, or Jupyter's interrupt, is not for it
-            creationflags=subprocess.CREATE_NO_WINDOW if sys.platform == "win32" else 0,
+            creationflags=FLAGS,
         )
         assert self._guard.stdin and self._guard.stdout and self._guard.stderr
         self._commands, self._words, self._printed = (
@@ -234,11 +239,15 @@ def environment(url: str, parameters: pika.connection.Parameters) -> dict[str, s
 
 def address(parameters: pika.connection.Parameters) -> str:
     """The address that leads where the parameters lead, for any AMQP client; the password is in it."""
-    user, password = parameters.credentials.username, parameters.credentials.password
-    host = f"[{parameters.host}]" if ":" in parameters.host else parameters.host
-    url = f"amqp{'s' if parameters.ssl_options else ''}://{_quoted(user)}:{_quoted(password)}@{host}"
+    who, host = parameters.credentials, parameters.host
+    user = (
+        f"{_quoted(who.username)}:{_quoted(who.password)}@" if isinstance(who, pika.PlainCredentials) else ""
+    )
     heartbeat = f"?heartbeat={parameters.heartbeat}" if isinstance(parameters.heartbeat, int) else ""
-    return f"{url}:{parameters.port}/{_quoted(parameters.virtual_host)}{heartbeat}"
+    return (
+        f"amqp{'s' if parameters.ssl_options else ''}://{user}{f'[{host}]' if ':' in host else host}"
+        f":{parameters.port}/{_quoted(parameters.virtual_host)}{heartbeat}"
+    )
 
 
 def _quoted(text: str) -> str:
