@@ -29,7 +29,7 @@ POLL = 0.01  # seconds between two looks
 FLAGS = 0
 if (
     sys.platform == "win32"
-):  # a console that nobody sees, through which CTRL_BREAK goes from the guard to the program
+):  # a console that nobody sees: CTRL_BREAK goes through it, from the guard to the program
     FLAGS = subprocess.CREATE_NO_WINDOW
 # What programs read their broker's address from: RabbitMQ's and CloudAMQP's examples, Bunny, and Celery, which
 # prefers this to what its configuration says.
@@ -65,12 +65,13 @@ class Program:
             creationflags=FLAGS,
         )
         assert self._guard.stdin and self._guard.stdout and self._guard.stderr
-        self._commands, self._words, self._printed = (
-            self._guard.stdin,
-            self._guard.stdout,
-            self._guard.stderr,
-        )
-        said, _, number = self._words.readline().decode().partition(" ")
+        self._commands, self._words = self._guard.stdin, self._guard.stdout
+        self._printed = self._guard.stderr
+        try:
+            said, _, number = self._words.readline().decode().partition(" ")
+        except BaseException:  # Ctrl-C, whose traceback would keep it alive
+            self._commands.close()
+            raise
         self._reader = threading.Thread(target=self._read, name=f"output of {name}", daemon=True)
         self._reader.start()
         if said != "started":

@@ -74,6 +74,11 @@ class Experiment:
             self.sampler = LoadSampler(lab.management, self.queues, self.ledger, depth=lab.depth)
             self.sampler.sample()  # what the queues had counted before, told apart from what comes now
 
+    def sample_on(self) -> None:
+        """Whoever is to be counted is there: look again and again, if that was asked for."""
+        if self.sampler is not None and self.sampler.ident is None:
+            self.sampler.start()
+
     def start(self, workers: list[Worker], queue: str, timeout: float) -> None:
         """Start them, one after the other, so that the first is first in the broker's round, too.
 
@@ -99,8 +104,7 @@ class Experiment:
             deadline - time.monotonic(),
             self.state,
         )
-        if self.sampler is not None and self.sampler.ident is None:
-            self.sampler.start()
+        self.sample_on()
 
     def _consuming(self, queue: str) -> int:
         """How many of its workers consume from the queue; one that consumed before may have crashed meanwhile."""

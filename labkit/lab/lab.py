@@ -207,6 +207,7 @@ class Lab(Access):
         queue: str,
         *,
         names: Sequence[str] | None = None,
+        loads: bool = True,
         timeout: float = STARTED,
         parameters: pika.ConnectionParameters | None = None,
         **settings: Any,
@@ -214,18 +215,23 @@ class Lab(Access):
         """Start n workers in processes of their own; returns them when the *broker* shows that many more consumers.
 
         They are to be killed, stopped and frozen, and share nothing with this Python: the ledger hears nothing of
-        them, and what they do is "done elsewhere". Which of them the broker serves first is open. ``settings``:
+        them, and what they do is "done elsewhere". Which of them the broker serves first is open. ``loads`` is as
+        in ``workers``. ``settings``:
         ``prefetch``, ``ack`` ("manual" or "automatic"), ``seconds_per_dot``, ``speed`` and ``on_error``
         ("reject", "requeue", "acknowledge" or "dead-letter"). ``parameters`` say where they connect instead of to
         the broker itself. They end with the experiment: with the next ``run``, ``finish``, ``begin`` or ``close``.
         WaitTimeoutError after ``timeout`` seconds, or ProgramError if one ends before; none is left then.
         """
         self.check()
+        self.depth(queue)  # QueueMissingError now; a worker process would declare it
+        self._experiment.use(queue)
+        if loads:
+            self._experiment.sample()
         settings = {"seconds_per_dot": self.seconds_per_dot, **settings}
         started = self._experiment.programs.workers(
             n, queue, names=names, taken=self._names(), timeout=timeout, parameters=parameters, **settings
         )
-        self._experiment.use(queue)
+        self._experiment.sample_on()
         if settings.get("on_error") == "dead-letter" and queue in self._declared:
             self._declared.add(f"{queue}.dead-letters")
         return started
@@ -246,13 +252,13 @@ class Lab(Access):
         It finds the broker's address in its environment: AMQP_URL, or AMQP_HOST and AMQP_PORT (also as RABBITMQ_…,
         CLOUDAMQP_URL and CELERY_BROKER_URL). One that has ``localhost:5672`` written into it reaches the lab's
         broker only if that is there; ``lab`` says where it is. ``parameters`` lead it elsewhere than to the broker.
-        With ``consumers``, the name of a queue, it returns when the broker shows n more consumers on that;
-        otherwise after a second. They end with the experiment, like ``processes``.
+        With ``consumers``, the name of a queue, it returns when the broker shows n more consumers on that, and the
+        broker's figures for them are taken; otherwise after a second. They end with the experiment, like ``processes``.
         UsageError for a command that is not there; WaitTimeoutError after ``timeout`` seconds; ProgramError
         if one ends before there are consumers, or at once with another exit status than 0; none is left then.
         """
         self.check()
-        return self._experiment.programs.start(
+        started = self._experiment.programs.start(
             command,
             n,
             arguments=arguments,
@@ -262,6 +268,11 @@ class Lab(Access):
             timeout=timeout,
             parameters=parameters,
         )
+        if consumers is not None:
+            self._experiment.use(consumers)
+            self._experiment.sample()
+            self._experiment.sample_on()
+        return started
 
     def _names(self) -> set[str]:
         """The workers' names, by which the broker's figures know them: a program cannot have the same."""

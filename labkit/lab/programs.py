@@ -65,7 +65,6 @@ class Programs:
             options.append(f"--prefetch={prefetch}")
         if checks.one_of("ack", ack, ACKS) == "automatic":
             options.append("--auto-ack")
-        self._lab.depth(queue)  # QueueMissingError now, or it would be declared
         command = [sys.executable, "-m", "labkit", "worker", *options]
         named = {name: [*command, f"--name={name}"] for name in self._names(n, names, "process", taken)}
         url, environment = self._environment(parameters)
