@@ -6,10 +6,14 @@ import atexit
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import Any
+
+import pika
 
 from labkit import brokers, checks
 from labkit.clients.producer import Producer
+from labkit.clients.program import Program
 from labkit.clients.worker import Worker
 from labkit.compare import Comparison, Strategy, compare
 from labkit.errors import BrokerError, LabError, UsageError
@@ -17,6 +21,7 @@ from labkit.lab import leftovers
 from labkit.lab.access import Access, queue_name
 from labkit.lab.experiment import Experiment
 from labkit.lab.outage import Outage
+from labkit.lab.programs import STARTED
 from labkit.lab.tapped import BenchTap
 from labkit.ledger import Ledger
 from labkit.loads import Loads, Sample
@@ -207,6 +212,88 @@ class Lab(Access):
         ]
         self._experiment.start(started, queue, timeout)
         return started
+
+    def processes(
+        self,
+        n: int,
+        queue: str,
+        *,
+        names: Sequence[str] | None = None,
+        loads: bool = True,
+        timeout: float = STARTED,
+        parameters: pika.ConnectionParameters | None = None,
+        **settings: Any,
+    ) -> list[Program]:
+        """Start n workers in processes of their own; returns them when the *broker* shows that many more consumers.
+
+        They are to be killed, stopped and frozen, and share nothing with this Python: the ledger hears nothing of
+        them, and what they do is "done elsewhere". Which of them the broker serves first is open. ``loads`` is as
+        in ``workers``. ``settings``:
+        ``prefetch``, ``ack`` ("manual" or "automatic"), ``seconds_per_dot``, ``speed`` and ``on_error``
+        ("reject", "requeue", "acknowledge" or "dead-letter"). ``parameters`` say where they connect instead of to
+        the broker itself. They end with the experiment: with the next ``run``, ``finish``, ``begin`` or ``close``.
+        WaitTimeoutError after ``timeout`` seconds, or ProgramError if one ends before; none is left then.
+        """
+        self.check()
+        self.depth(queue)  # QueueMissingError now; a worker process would declare it
+        self._experiment.use(queue)
+        if loads:
+            self._experiment.sample()
+        settings = {"seconds_per_dot": self.seconds_per_dot, **settings}
+        started = self._experiment.programs.workers(
+            n, queue, names=names, taken=self._names(), timeout=timeout, parameters=parameters, **settings
+        )
+        self._experiment.sample_on()
+        if settings.get("on_error") == "dead-letter" and queue in self._declared:
+            self._declared.add(f"{queue}.dead-letters")
+        return started
+
+    def program(
+        self,
+        command: str | Path | Sequence[object],
+        n: int = 1,
+        *,
+        arguments: Sequence[object] = (),
+        names: Sequence[str] | None = None,
+        consumers: str | None = None,
+        timeout: float = STARTED,
+        parameters: pika.ConnectionParameters | None = None,
+    ) -> list[Program]:
+        """Start any program n times: a file (a ``.py`` one with this Python), or a list as in ``["node", "w.js"]``.
+
+        It finds the broker's address in its environment: AMQP_URL, or AMQP_HOST and AMQP_PORT (also as RABBITMQ_…,
+        CLOUDAMQP_URL and CELERY_BROKER_URL). One that has ``localhost:5672`` written into it reaches the lab's
+        broker only if that is there; ``lab`` says where it is. ``parameters`` lead it elsewhere than to the broker.
+        With ``consumers``, the name of a queue, it returns when the broker shows n more consumers on that, and the
+        broker's figures for them are taken; otherwise after a second. They end with the experiment, like ``processes``.
+        UsageError for a command that is not there; WaitTimeoutError after ``timeout`` seconds; ProgramError
+        if one ends before there are consumers, or at once with another exit status than 0; none is left then.
+        """
+        self.check()
+        started = self._experiment.programs.start(
+            command,
+            n,
+            arguments=arguments,
+            names=names,
+            taken=self._names(),
+            consumers=consumers,
+            timeout=timeout,
+            parameters=parameters,
+        )
+        if consumers is not None:
+            self._experiment.use(consumers)
+            self._experiment.sample()
+            self._experiment.sample_on()
+        return started
+
+    def _names(self) -> set[str]:
+        """The workers' names, by which the broker's figures know them: a program cannot have the same."""
+        return {worker.name for worker in self.active}
+
+    @property
+    def programs(self) -> dict[str, Program]:
+        """The processes and programs of the present experiment by name, the dead ones too."""
+        return self._experiment.programs.by_name
 
     def publish(
         self,
