@@ -226,12 +226,12 @@ class Lab(Access):
     ) -> list[Program]:
         """Start n workers in processes of their own; returns them when the *broker* shows that many more consumers.
 
-        They are to be killed, stopped and frozen, and share nothing with this Python: the ledger hears nothing of
-        them, and what they do is "done elsewhere". Which of them the broker serves first is open. ``loads`` is as
-        in ``workers``. ``settings``:
-        ``prefetch``, ``ack`` ("manual" or "automatic"), ``seconds_per_dot``, ``speed`` and ``on_error``
-        ("reject", "requeue", "acknowledge" or "dead-letter"). ``parameters`` say where they connect instead of to
-        the broker itself. They end with the experiment: with the next ``run``, ``finish``, ``begin`` or ``close``.
+        They are to be killed, stopped and frozen, and share nothing with this Python. Behind ``lab.tap()`` the ledger
+        hears of them; without one, what they do is "done elsewhere". Which of them the broker serves first is open.
+        ``loads`` is as in ``workers``. ``settings``: ``prefetch``, ``ack`` ("manual" or "automatic"),
+        ``seconds_per_dot``, ``speed`` and ``on_error`` ("reject", "requeue", "acknowledge" or "dead-letter").
+        ``parameters`` say where they connect instead of to the tap that was opened last, or else the broker.
+        They end with the experiment: with the next ``run``, ``finish``, ``begin`` or ``close``.
         WaitTimeoutError after ``timeout`` seconds, or ProgramError if one ends before; none is left then.
         """
         self.check()
@@ -241,7 +241,13 @@ class Lab(Access):
             self._experiment.sample()
         settings = {"seconds_per_dot": self.seconds_per_dot, **settings}
         started = self._experiment.programs.workers(
-            n, queue, names=names, taken=self._names(), timeout=timeout, parameters=parameters, **settings
+            n,
+            queue,
+            names=names,
+            taken=self._names(),
+            timeout=timeout,
+            parameters=parameters or self._way,
+            **settings,
         )
         self._experiment.sample_on()
         if settings.get("on_error") == "dead-letter" and queue in self._declared:
@@ -263,7 +269,8 @@ class Lab(Access):
 
         It finds the broker's address in its environment: AMQP_URL, or AMQP_HOST and AMQP_PORT (also as RABBITMQ_…,
         CLOUDAMQP_URL and CELERY_BROKER_URL). One that has ``localhost:5672`` written into it reaches the lab's
-        broker only if that is there; ``lab`` says where it is. ``parameters`` lead it elsewhere than to the broker.
+        broker only if that is there; ``lab`` says where it is. ``parameters`` lead it elsewhere than to the tap
+        that was opened last, or else the broker.
         With ``consumers``, the name of a queue, it returns when the broker shows n more consumers on that, and the
         broker's figures for them are taken; otherwise after a second. They end with the experiment, like ``processes``.
         UsageError for a command that is not there; WaitTimeoutError after ``timeout`` seconds; ProgramError
@@ -278,13 +285,18 @@ class Lab(Access):
             taken=self._names(),
             consumers=consumers,
             timeout=timeout,
-            parameters=parameters,
+            parameters=parameters or self._way,
         )
         if consumers is not None:
             self._experiment.use(consumers)
             self._experiment.sample()
             self._experiment.sample_on()
         return started
+
+    @property
+    def _way(self) -> pika.ConnectionParameters | None:
+        """By way of which tap programs connect; None: of none."""
+        return self.taps[-1].parameters if self.taps else None
 
     def _names(self) -> set[str]:
         """The workers' names, by which the broker's figures know them: a program cannot have the same."""

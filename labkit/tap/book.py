@@ -47,13 +47,13 @@ class Book:
         self._known: set[str] = set()  # tasks whose message was looked at
         self._rows: dict[str, Client] = {}  # by worker, those who are connected
 
-    def client(self, name: str) -> Client:
-        """A new connection; ``name`` is what it would like to be called."""
+    def client(self, name: str, at_once: int | None = None) -> Client:
+        """A new connection; ``name`` is what it would like to be called, ``at_once`` what it says of itself."""
         row, number = name, 1
         while row in self._rows:
             number += 1
             row = f"{name} {number}"
-        found = self._rows[row] = Client(self, row)
+        found = self._rows[row] = Client(self, row, at_once)
         return found
 
     def forget(self, row: str) -> None:
@@ -165,8 +165,8 @@ class Book:
 class Client:
     """One connection in the ledger: a row of its own, once it consumes."""
 
-    def __init__(self, book: Book, row: str) -> None:
-        self.book, self.row = book, row
+    def __init__(self, book: Book, row: str, at_once: int | None) -> None:
+        self.book, self.row, self._at_once = book, row, at_once
         self.delivered = self.acknowledged = self.redelivered = self.published = 0
         self.consumers: dict[tuple[int, str], said.Subscribed] = {}
         self._held: dict[tuple[int, int], tuple[int, str, said.Delivered]] = {}  # number, task id, delivery
@@ -221,7 +221,7 @@ class Client:
 
     def _connect(self, automatic: bool, prefetch: int) -> None:
         """It is a worker from now on; the note tells what its deliveries mean."""
-        one = self.book.at_once or (1 if prefetch == 1 else None)
+        one = self.book.at_once or self._at_once or (1 if prefetch == 1 else None)
         self._mode = OVER if automatic else f"{FOREIGN} {one}" if one else FOREIGN
         self._record(Kind.CONNECTED, note=self._mode)
 

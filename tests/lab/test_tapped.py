@@ -110,3 +110,23 @@ def test_a_closed_bench_closes_its_taps_and_leaves_no_thread(lab):
     assert "benchtap" in {thread.name for thread in threading.enumerate()}
     lab.close()
     assert {thread.name for thread in threading.enumerate()} <= before
+
+
+def test_a_process_that_is_killed_in_a_task_leaves_it_to_the_other_one_and_both_are_in_the_ledger(lab):
+    queue = lab.queue("killed")
+    with lab.tap():
+        ada, ben = lab.processes(2, queue, names=["Ada", "Ben"], prefetch=1, seconds_per_dot=0.2)
+        lab.publish(queue, tasks.equal(6, cost=2))
+        held = lab.ledger.seats
+        lab.wait(lambda: "Ben" in held() and held()["Ben"].held, "Ben to have a task")
+        ben.kill()
+        run = lab.finish()
+    assert ben.state == "killed"
+    assert ada.state == "ended"
+    assert run.counts.done == 6
+    again = [event.task_id for event in run.ledger.events({Kind.REDELIVERED}) if event.worker == "Ada"]
+    assert again
+    assert set(again) <= set(run.ledger.acknowledged_by("Ada"))
+    assert any(event.kind is Kind.CRASHED and event.worker == "Ben" for event in run.ledger.events())
+    work = [span for span in run.ledger.spans() if span.worker == "Ada"]
+    assert {span.how for span in work} == {"acknowledged"}
