@@ -74,7 +74,8 @@ class Splitter:
                 if bytes(buffer[:8]) != HEADER or not self._greeting:
                     raise NotAmqpError(_what(bytes(buffer[:8])))
                 del buffer[:8]
-        frames, at, there = [], 0, len(buffer)
+        frames: list[Frame] = []
+        at, there = 0, len(buffer)
         while there - at >= 8:
             kind, channel, size = _HEAD.unpack_from(buffer, at)
             end = at + size + 8

@@ -65,7 +65,9 @@ def tape(broker):
             channel.queue_purge(name)
             channel.confirm_delivery()
             for number in range(4):
-                channel.basic_publish("", name, b"task %d.." % number, pika.BasicProperties(message_id=f"m{number}"))
+                channel.basic_publish(
+                    "", name, b"task %d.." % number, pika.BasicProperties(message_id=f"m{number}")
+                )
             channel.basic_publish("", name, b"x" * 200_000)
             with pytest.raises(pika.exceptions.UnroutableError):
                 channel.basic_publish("", "test-nowhere", b"lost", mandatory=True)
@@ -277,7 +279,9 @@ def test_recover_gives_everything_back_and_a_closed_channel_too():
     assert recovered[-2:] == [said.GivenBack(1, 1), said.GivenBack(1, 2)]
     closed = heard([*talk, (CLIENT, method(spec.Channel.Close(0, "", 0, 0)))])
     assert closed == heard(talk)  # not yet: an acknowledgement may still be on its way
-    closed = heard([*talk, (CLIENT, method(spec.Channel.Close(0, "", 0, 0))), (BROKER, method(spec.Channel.CloseOk()))])
+    closed = heard(
+        [*talk, (CLIENT, method(spec.Channel.Close(0, "", 0, 0))), (BROKER, method(spec.Channel.CloseOk()))]
+    )
     assert closed[-3:] == [said.GivenBack(1, 1), said.GivenBack(1, 2), said.Unsubscribed(1, "c")]
 
 
@@ -301,7 +305,10 @@ def test_messages_are_fetched_one_by_one_and_an_empty_queue_is_no_message():
 def test_confirms_are_counted_from_the_select_and_come_in_any_order():
     select = method(spec.Confirm.Select())
     talk = [
-        (CLIENT, hello() + publish() + select + publish(b"1") + publish(b"2") + publish(b"3") + publish(b"4")),
+        (
+            CLIENT,
+            hello() + publish() + select + publish(b"1") + publish(b"2") + publish(b"3") + publish(b"4"),
+        ),
         (BROKER, ack(2) + ack(3, multiple=True) + method(B.Nack(4))),
     ]
     events = heard(talk)[1:]
