@@ -1,4 +1,4 @@
-"""Other Python clients of RabbitMQ on the same work, where they are installed: tests/requirements-clients.txt.
+"""Other Python clients of RabbitMQ on the same work, where they are installed: tests/requirements.txt.
 
 Every client, the lab's worker among them, drains a queue with one consumer in a process of its own, and
 acknowledges every message. A client that has messages of its own form (dramatiq, celery) publishes them itself.
@@ -298,7 +298,7 @@ def _child(job: Job) -> Took:
         last = (child.stderr.strip().splitlines() or ["it said nothing"])[-1]
         raise LabError(
             f"{job.client} did not do its {job.count} messages: {last}",
-            do="Install the versions of tests/requirements-clients.txt, or leave it out.",
+            do="Install the versions of tests/requirements.txt, or leave it out.",
         ) from error
     return Took(job.count - 1, answer["seconds"], answer["cpu"])
 

@@ -151,7 +151,7 @@ def _producer(broker: Broker, quick: bool, rounds: int, say: Say) -> tuple[list,
 def _clients(broker: Broker, quick: bool, rounds: int, say: Say) -> tuple[list, str]:
     absent = [name for name, version in clients.installed().items() if version is None]
     note = (
-        f"Not installed: {', '.join(absent)} (pip install -r tests/requirements-clients.txt)."
+        f"Not installed: {', '.join(absent)} (pip install -r tests/requirements.txt)."
         if absent
         else ""
     )

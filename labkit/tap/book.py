@@ -134,6 +134,8 @@ class Book:
             return None
         task_id = next((one for one in unconfirmed if one in ids), ids[-1])
         ids.remove(task_id)
+        if not ids:
+            del self._waiting[message.print]
         return task_id
 
     def dead_lettered(self, message: said.Message, task_id: str) -> None:

@@ -63,8 +63,8 @@ class Relay:
 
     def ask(self, question: Callable[[], Answer], timeout: float = START_LIMIT) -> Answer:
         """Have the thread answer this, and wait for it up to ``timeout`` seconds."""
-        if not self._thread.is_alive():
-            return question()  # nothing moves any more
+        if not self._thread.is_alive() or self._thread is threading.current_thread():
+            return question()  # nothing moves any more, or nothing else moves now
 
         async def answer() -> Answer:
             return question()

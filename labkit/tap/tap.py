@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 import pika
@@ -14,11 +15,21 @@ from labkit import checks
 from labkit.errors import UsageError
 from labkit.ledger import Ledger
 from labkit.tap.book import Book
+from labkit.tap.flow import Flow
 from labkit.tap.names import program_at
 from labkit.tap.relay import LOOPBACK, Relay
 from labkit.tap.wiretap import Wiretap
 
 AT_ONCE = 1000  # tasks that a consumer may be said to do at a time
+FAULTS = {
+    "cut": 0,
+    "disconnect": 0,
+    "silence": 0,
+    "release": 0,
+    "delay": 1,
+    "limit": 1,
+    "swallow_ack": 0,
+}  # amounts
 
 
 class TapParameters(pika.ConnectionParameters):
@@ -54,6 +65,15 @@ class Connection:
     swallowed: int
 
 
+class Struck(NamedTuple):
+    """A fault that was asked for: when (seconds of the ledger), which, of whom (None: all), how many it struck."""
+
+    time: float
+    fault: str
+    name: str | None
+    connections: int
+
+
 class Tap(Relay):
     """Stands between clients and the broker of ``parameters``, and tells the ``ledger`` what it hears.
 
@@ -62,7 +82,7 @@ class Tap(Relay):
     ``dead_letters`` whether a queue has a dead-letter exchange, for those whose declaration did not pass here
 
     Faults strike the connections of a ``name``, or all without one, and return how many that were; UsageError for
-    a name that is not there. https://www.rabbitmq.com/docs/connections
+    a name that is not there; ``struck`` lists them. https://www.rabbitmq.com/docs/connections
     """
 
     def __init__(
@@ -82,6 +102,7 @@ class Tap(Relay):
         self._book = Book(ledger, at_once=at_once, dead_letters=dead_letters)
         self._pids: dict[Wiretap, int] = {}
         self._undecoded = 0  # of connections that are over
+        self.struck: list[Struck] = []  # oldest first
         super().__init__(parameters, port=port)
         self.parameters = TapParameters(
             host=LOOPBACK,
@@ -145,60 +166,78 @@ class Tap(Relay):
 
     def cut(self, name: str | None = None) -> int:
         """Cut connections off (RST), as a machine that crashed and came back would."""
-        return self._strike(name, Wiretap.cut)
+        return self._strike("cut", name, Wiretap.cut)
 
     def disconnect(self, name: str | None = None) -> int:
         """Close connections (FIN) without a word of AMQP, as a process that dies does."""
-        return self._strike(name, Wiretap.close)
+        return self._strike("disconnect", name, Wiretap.close)
 
     def silence(self, name: str | None = None) -> int:
         """Let nothing pass any more, in either direction, as a network that lost its way; ``release`` ends it."""
-        return self._flows(name, lambda flow: flow.set_silent(True))
+        return self._flows("silence", name, lambda flow: flow.set_silent(True))
 
     def release(self, name: str | None = None) -> int:
         """End a silence: everything that was held goes on, in order."""
-        return self._flows(name, lambda flow: flow.set_silent(False))
+        return self._flows("release", name, lambda flow: flow.set_silent(False))
 
     def delay(self, seconds: float, name: str | None = None) -> int:
         """From now on everything takes so many ``seconds`` longer, each way; 0 ends it."""
         checks.seconds("The delay", seconds)
-        return self._flows(name, lambda flow: flow.set_delay(seconds))
+        return self._flows("delay", name, lambda flow: flow.set_delay(seconds))
 
     def limit(self, bytes_per_second: float | None, name: str | None = None) -> int:
         """From now on not more than so many bytes a second pass, each way; None ends it."""
-        if bytes_per_second is not None:
-            checks.number("The bandwidth", bytes_per_second, above=0, unit="bytes a second, or None")
-        return self._flows(name, lambda flow: flow.set_rate(bytes_per_second))
+        _bandwidth(bytes_per_second)
+        return self._flows("limit", name, lambda flow: flow.set_rate(bytes_per_second))
 
     def swallow_ack(self, name: str | None = None) -> int:
         """Let the next acknowledgement of each connection get lost, and cut the connection then.
 
         The work is done, the broker does not hear of it, and delivers the message again: a duplicate on demand.
         """
-        return self._strike(name, Wiretap.swallow)
+        return self._strike("swallow_ack", name, Wiretap.swallow)
 
-    def _flows(self, name: str | None, fault: Callable[[Any], None]) -> int:
+    def _flows(self, fault: str, name: str | None, set_flow: Callable[[Flow], None]) -> int:
         def strike(wire: Wiretap) -> None:
             for flow in wire.flows():
-                fault(flow)
+                set_flow(flow)
 
-        return self._strike(name, strike)
+        return self._strike(fault, name, strike)
 
-    def _strike(self, name: str | None, fault: Callable[[Wiretap], None]) -> int:
-        def strike() -> int:
-            struck = [wire for wire in self.wires if name is None or wire.name == name]
-            if name is not None and not struck:
-                there = ", ".join(sorted(wire.name for wire in self.wires)) or "none"
+    def schedule(self, steps: Iterable[tuple[Any, ...]]) -> None:
+        """Have faults strike later: (seconds from now, the method's name, a connection's name or None[, amount]).
+
+        ``[(1.5, "cut", "worker-1"), (2, "delay", None, 0.05), (4, "delay", None, 0)]``. A name that is not there
+        at that time is noted in ``struck``. UsageError for what is no such step.
+        """
+        checked = [_step(step) for step in steps]
+
+        def begin() -> None:
+            for seconds, fault, arguments in checked:
+                self._loop.call_later(seconds, self._later, fault, arguments)
+
+        self.ask(begin)
+
+    def _later(self, fault: str, arguments: tuple[Any, ...]) -> None:
+        with contextlib.suppress(UsageError):  # nobody is called so now, which is noted
+            getattr(self, fault)(*arguments)
+
+    def _strike(self, fault: str, name: str | None, strike: Callable[[Wiretap], None]) -> int:
+        def strike_all() -> int:
+            there = [wire for wire in self.wires if name is None or wire.name == name]
+            self.struck.append(Struck(self.ledger.now(), fault, name, len(there)))
+            if name is not None and not there:
+                names = ", ".join(sorted(wire.name for wire in self.wires)) or "none"
                 raise UsageError(
                     f"No connection is called {name!r}.",
-                    do=f"Those through the tap are: {there}.",
+                    do=f"Those through the tap are: {names}.",
                     field="name",
                 )
-            for wire in struck:
-                fault(wire)
-            return len(struck)
+            for wire in there:
+                strike(wire)
+            return len(there)
 
-        return self.ask(strike)
+        return self.ask(strike_all)
 
     # --- the thread --------------------------------------------------------------------------
 
@@ -237,3 +276,23 @@ class Tap(Relay):
 
     def __repr__(self) -> str:
         return f"<Tap at {LOOPBACK}:{self.port}>"
+
+
+def _step(step: Any) -> tuple[float, str, tuple[Any, ...]]:
+    """A step of a schedule: seconds, the fault, and what it is called with."""
+    example = 'Use steps like (1.5, "cut", "worker-1") or (2, "delay", None, 0.05).'
+    if not isinstance(step, tuple) or len(step) < 3 or step[1] not in FAULTS:
+        raise UsageError(f"{step!r} is no step of a schedule.", do=example, field="steps")
+    seconds, fault, name, *amount = step
+    if len(amount) != FAULTS[fault] or not isinstance(name, str | None):
+        raise UsageError(f"{step!r} is no step of a schedule.", do=example, field="steps")
+    if fault == "delay":
+        checks.seconds("The delay", amount[0])
+    elif fault == "limit":
+        _bandwidth(amount[0])
+    return checks.seconds("The time of a step", seconds), fault, (*amount, name)
+
+
+def _bandwidth(bytes_per_second: float | None) -> None:
+    if bytes_per_second is not None:
+        checks.number("The bandwidth", bytes_per_second, above=0, unit="bytes a second, or None")

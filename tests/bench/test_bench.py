@@ -117,7 +117,7 @@ def test_a_section_that_cannot_be_measured_does_not_end_the_others(broker, monke
 @pytest.mark.parametrize("name", ["labkit", *clients.CLIENTS])
 def test_a_client_does_all_of_its_messages(name, broker):
     if name != "labkit" and clients.installed()[name] is None:
-        pytest.skip(f"{name} is not installed (tests/requirements-clients.txt)")
+        pytest.skip(f"{name} is not installed (tests/requirements.txt)")
     took = clients.one(broker, clients.Job(name, broker.amqp_url, "", 10, 50))
     assert took.count == 49
     assert took.seconds > 0
