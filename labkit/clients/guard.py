@@ -30,6 +30,7 @@ if sys.platform == "win32":  # so that CTRL_BREAK reaches it alone; nothing here
 
 def main(command: list[str]) -> None:
     """Start the command, do as the lines say that come in, and end it with the last of them."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # Jupyter sends it to all that a kernel has started
     try:
         program = subprocess.Popen(
             command,
@@ -46,15 +47,17 @@ def main(command: list[str]) -> None:
     killed = threading.Event()
     waiting = threading.Thread(target=see_the_end, args=(program, killed))
     waiting.start()
-    for line in sys.stdin.buffer:
-        name = line.decode().strip()
-        if name == "SIGKILL":
-            killed.set()
-        if program.returncode is None:
-            send(program, name)
-    killed.set()
-    send(program, "SIGKILL")
-    waiting.join()
+    try:
+        for line in sys.stdin.buffer:
+            name = line.decode().strip()
+            if name == "SIGKILL":
+                killed.set()
+            if program.returncode is None:
+                send(program, name)
+    finally:
+        killed.set()
+        send(program, "SIGKILL")
+        waiting.join()
 
 
 def see_the_end(program: subprocess.Popen[bytes], killed: threading.Event) -> None:

@@ -17,7 +17,7 @@ from labkit.clients import program
 from labkit.clients.program import Program
 from labkit.errors import LabError, ProgramError, QueueMissingError, UsageError, WaitTimeoutError
 from labkit.lab.access import Access, queue_name
-from labkit.setup import home
+from labkit.setup import bootstrap, home
 from labkit.words import plural
 
 MOST = 50  # at a time: a process each, and another one that guards it
@@ -74,6 +74,7 @@ class Programs:
             "LABKIT_AMQP_URL": url,
             "LABKIT_MANAGEMENT_URL": self._management_url(),
             "PYTHONPATH": os.pathsep.join(path),
+            bootstrap.SERVES: sys.executable,
         }
         return self._start(named, environment, queue, timeout)
 

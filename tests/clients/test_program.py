@@ -229,11 +229,13 @@ def test_nothing_is_left_of_one_that_has_ended(start):
         assert me.num_fds() == files
 
 
-def test_a_killed_guard_leaves_no_program(start):
-    """Nobody would do that; if the system does (memory runs out), the program is found and ended all the same."""
-    one = start(WAITS)
-    one._guard.kill()
-    one._guard.wait()
+@posix
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGKILL"])
+def test_a_guard_that_is_ended_leaves_no_program(start, name):
+    """Jupyter sends SIGTERM to all that a kernel has started; the system kills when memory runs out."""
+    one = start(DEAF)
+    os.kill(one._guard.pid, getattr(signal, name))
+    assert one.wait(60) == -9
     assert one.state == "killed"
     until(lambda: dead(one.pid), "the program's end")
 

@@ -13,6 +13,7 @@ from waiting import until
 from labkit import tasks
 from labkit.errors import ProgramError, QueueMissingError, UsageError, WaitTimeoutError
 from labkit.lab import Lab, programs
+from labkit.setup import bootstrap
 from labkit.setup.ports import port_free
 
 TIMEOUT = 60
@@ -132,8 +133,9 @@ def test_a_frozen_process_holds_its_task_until_it_is_thawed(lab):
     lab.wait(lambda: "Received" in one.output, "it to be in a task")
     one.freeze()
     assert lab.programs["process-1"].state == "frozen"
-    with pytest.raises(WaitTimeoutError, match="waits"):
+    with pytest.raises(WaitTimeoutError, match="2 tasks wait") as error:
         lab.finish(timeout=3)
+    assert "process-1 frozen" in error.value.do
     one.thaw()
     assert lab.finish(timeout=TIMEOUT).counts.done_elsewhere == 2
 
@@ -193,6 +195,17 @@ def test_a_process_on_a_queue_that_is_not_there_is_refused_and_declares_none(lab
     with pytest.raises(QueueMissingError):
         lab.processes(1, lab.name("none"))
     assert lab.programs == {}
+
+
+def test_a_process_takes_this_python_as_it_is_and_installs_nothing(lab, monkeypatch):
+    """It may have other versions than those of requirements.txt: it runs the lab, and that will do."""
+    monkeypatch.setattr(bootstrap, "missing", lambda files: ["pika==0"])
+    monkeypatch.setattr(bootstrap, "prepare", lambda files: pytest.fail("it would install"))
+    queue = lab.queue("q")
+    (one,) = lab.processes(1, queue)
+    for name, value in psutil.Process(one.pid).environ().items():
+        monkeypatch.setenv(name, value)
+    bootstrap.enter(["worker"])
 
 
 # --- any program -----------------------------------------------------------------------------
