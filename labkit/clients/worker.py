@@ -350,22 +350,25 @@ class Worker(Consumer):
         try:
             result = perform(task, self.handlers)
         except BaseException as error:  # the handlers are the learner's, and may raise SystemExit
-            return functools.partial(self._performed, Kind.FAILED, delivery, task, error)
-        return functools.partial(self._performed, Kind.FINISHED, delivery, task, result)
-
-    def _performed(self, kind: Kind, delivery: Delivery, task: Task, result: object) -> None:
-        """In the loop: the handler has returned, or raised."""
-        if isinstance(result, BaseException) and kind is Kind.FAILED:
-            self._failed(delivery, result)
-        else:
-            with self._moment:
-                self._computing = False
-                if self._crashed:
-                    return
+            return functools.partial(self._raised, delivery, error)
+        with self._moment:
+            self._computing = False
+            if not self._crashed:
                 self.ledger.record(FINISHED, delivery.task_id, self._label, None, delivery.tag)
-            if self._listener is not None:
-                self._tell(self._listener.done, task, result)
-            self._finished(delivery)
+        return functools.partial(self._performed, delivery, task, result)
+
+    def _performed(self, delivery: Delivery, task: Task, result: object) -> None:
+        """In the loop: the handler has returned, and the ledger knows."""
+        if self._crashed:
+            return
+        if self._listener is not None:
+            self._tell(self._listener.done, task, result)
+        self._finished(delivery)
+        self._later()
+
+    def _raised(self, delivery: Delivery, error: BaseException) -> None:
+        """In the loop: the handler has raised."""
+        self._failed(delivery, error)
         self._later()
 
     def _finished(self, delivery: Delivery) -> None:
@@ -386,12 +389,12 @@ class Worker(Consumer):
             self.ledger.record(Kind.FAILED, delivery.task_id, self._label, str(error), delivery.tag)
         silent = self.ack != "manual" or self.ack_when == "before" or self._gone
         kind = Kind.ACKNOWLEDGED if silent else self._verdict()
-        if self._listener is not None:
-            self._tell(self._listener.failed, delivery.body, error, "" if silent else VERDICTS[kind])
         if not silent and self._dead_letters is not None:
             self._dead_letters.publish(delivery)
         elif not silent:
             self._settle(kind, delivery)
+        if self._listener is not None:
+            self._tell(self._listener.failed, delivery.body, error, "" if silent else VERDICTS[kind])
         self._task = self.current = None
 
     def _verdict(self) -> Kind:
