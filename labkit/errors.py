@@ -143,6 +143,18 @@ class WaitTimeoutError(LabError, TimeoutError):
         self.limit = limit
 
 
+class ProgramError(LabError):
+    """A program of one's own did not start, or has ended: ``exit_code`` (None: never began), its last ``output``."""
+
+    def __init__(
+        self, what: str, *, do: str = "", name: str = "", exit_code: int | None = None, output: str = ""
+    ) -> None:
+        super().__init__(what, do=do)
+        self.name = name
+        self.exit_code = exit_code
+        self.output = output
+
+
 class CancelledError(LabError):
     """An experiment was ended from elsewhere before it was done."""
 

@@ -123,7 +123,7 @@ def test_a_plain_terminal_does_without_pictures(room):
     [
         ("requests", {"management"}),  # who speaks HTTP to RabbitMQ
         ("matplotlib", {"charts"}),
-        ("subprocess", {"setup", "brokers", "judge", "bench", "commands"}),  # who starts programs
+        ("subprocess", {"setup", "brokers", "clients", "judge", "bench", "commands"}),  # who starts programs
     ],
 )
 def test_a_library_is_used_in_its_own_room_alone(library, rooms):

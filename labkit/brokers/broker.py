@@ -123,6 +123,7 @@ class Broker(ABC):
             "virtual_host": self.vhost,
             "credentials": found.credentials,
             "ssl_options": found.ssl_options,
+            "heartbeat": found.heartbeat,  # None, unless the address has one: the broker's
             "client_properties": {"connection_name": name},
             "connection_attempts": 1,
             "socket_timeout": SOCKET_TIMEOUT,

@@ -123,6 +123,16 @@ class Consumer(Link):
         self._attached = self._consuming = False
         self._buffer.clear()
 
+    def _goodbye(self) -> None:
+        """Close the connection, and hear all that the broker has sent until it knows: it counts as delivered.
+
+        pika forgets a consumer as it cancels it, and would drop what still comes in.
+        """
+        super()._goodbye()
+        if (channel := self._channel) is not None and not channel.is_closed:
+            channel._consumers[self._label] = self._delivered  # type: ignore[attr-defined]
+            channel._cancelled.discard(self._label)  # type: ignore[attr-defined]
+
     # --- messages ----------------------------------------------------------------------------
 
     def _delivered(self, _: Channel, method: Basic.Deliver, properties: BasicProperties, body: bytes) -> None:

@@ -14,6 +14,7 @@ from labkit.clients.worker import Worker
 from labkit.errors import LabError, QueueMissingError, WaitTimeoutError
 from labkit.lab.access import POLL, Access
 from labkit.lab.elsewhere import Elsewhere, Figures
+from labkit.lab.programs import Programs
 from labkit.ledger import Kind, Ledger, Outcome
 from labkit.loads import LoadSampler
 from labkit.tap.relay import Relay
@@ -40,6 +41,7 @@ class Experiment:
         self.ledger = Ledger()
         self.workers: list[Worker] = []  # the dead ones too
         self.producers: list[Producer] = []
+        self.programs = Programs(lab)
         self.queues: list[str] = []  # in use
         self.sampler: LoadSampler | None = None
         self.elsewhere = Elsewhere(lab.management, self.ledger)
@@ -73,6 +75,11 @@ class Experiment:
             self.sampler = LoadSampler(lab.management, self.queues, self.ledger, depth=lab.depth)
             self.sampler.sample()  # what the queues had counted before, told apart from what comes now
 
+    def sample_on(self) -> None:
+        """Whoever is to be counted is there: look again and again, if that was asked for."""
+        if self.sampler is not None and self.sampler.ident is None:
+            self.sampler.start()
+
     def start(self, workers: list[Worker], queue: str, timeout: float) -> None:
         """Start them, one after the other, so that the first is first in the broker's round, too.
 
@@ -98,8 +105,7 @@ class Experiment:
             deadline - time.monotonic(),
             self.state,
         )
-        if self.sampler is not None and self.sampler.ident is None:
-            self.sampler.start()
+        self.sample_on()
 
     def _consuming(self, queue: str) -> int:
         """How many of its workers consume from the queue; one that consumed before may have crashed meanwhile."""
@@ -152,6 +158,8 @@ class Experiment:
         A paused worker is waited for as long as it may hold one of them. What it holds otherwise was done by another
         worker, after a lost connection.
         """
+        if left > 0 and any(seat.foreign and seat.held for seat in self.ledger.seats().values()):
+            return True  # a client behind a tap holds something
         return any(producer.is_alive() for producer in self.producers) or any(
             worker.is_alive()
             and (
@@ -195,7 +203,7 @@ class Experiment:
             f"{worker.name} {worker.state}{f' ({worker.error.what})' if worker.error else ''}"
             for worker in self.workers
         )
-        return f"Workers: {states or 'none'}."
+        return f"Workers: {states or 'none'}.{self.programs.state()}"
 
     def account_for_missing(self) -> None:
         """Say what became of the tasks that should wait in a queue and do not: see ``elsewhere``."""
@@ -243,6 +251,7 @@ class Experiment:
         for thread in threads:
             thread.stop(timeout=None)
         deadline = time.monotonic() + GRACE
+        self.programs.close(GRACE)
         for thread in threads:
             thread.stop(max(deadline - time.monotonic(), 0.01))
         for worker in self.workers:

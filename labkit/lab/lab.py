@@ -6,10 +6,14 @@ import atexit
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import Any
+
+import pika
 
 from labkit import brokers, checks
 from labkit.clients.producer import Producer
+from labkit.clients.program import Program
 from labkit.clients.worker import Worker
 from labkit.compare import Comparison, Strategy, compare
 from labkit.errors import BrokerError, LabError, UsageError
@@ -17,6 +21,8 @@ from labkit.lab import leftovers
 from labkit.lab.access import Access, queue_name
 from labkit.lab.experiment import Experiment
 from labkit.lab.outage import Outage
+from labkit.lab.programs import STARTED
+from labkit.lab.tapped import BenchTap
 from labkit.ledger import Ledger
 from labkit.loads import Loads, Sample
 from labkit.results.run import Run
@@ -63,6 +69,9 @@ class Lab(Access):
         super().__init__(lesson, broker or brokers.find(), progress=progress, say=say)
         self.seconds_per_dot = seconds_per_dot
         self._declared: set[str] = set()
+        self._dead_lettering: set[str] = set()  # queues that were declared with a dead-letter exchange
+        self.taps: list[BenchTap] = []
+        self.management.alias = self._tapped
         self._experiment = Experiment(self)
         _open[lesson] = self
         leftovers.clear(self.management, self._prefix, self.delete)
@@ -72,7 +81,13 @@ class Lab(Access):
         try:
             self._experiment.stop()
         finally:
-            self._experiment = Experiment(self)
+            self._renew()
+
+    def _renew(self) -> None:
+        """The next experiment; who comes through a tap goes on in it."""
+        self._experiment = Experiment(self)
+        for tap in self.taps:
+            tap.follow(self._experiment.ledger)
 
     @contextlib.contextmanager
     def _ended_if_interrupted(self) -> Iterator[None]:
@@ -132,6 +147,8 @@ class Lab(Access):
         with self.channel() as channel:
             channel.queue_declare(full, durable=durable, arguments=arguments)
         self._declared.add(full)
+        if arguments and "x-dead-letter-exchange" in arguments:
+            self._dead_lettering.add(full)
         self._experiment.use(full, fresh=True)
         return full
 
@@ -196,6 +213,100 @@ class Lab(Access):
         self._experiment.start(started, queue, timeout)
         return started
 
+    def processes(
+        self,
+        n: int,
+        queue: str,
+        *,
+        names: Sequence[str] | None = None,
+        loads: bool = True,
+        timeout: float = STARTED,
+        parameters: pika.ConnectionParameters | None = None,
+        **settings: Any,
+    ) -> list[Program]:
+        """Start n workers in processes of their own; returns them when the *broker* shows that many more consumers.
+
+        They are to be killed, stopped and frozen, and share nothing with this Python. Behind ``lab.tap()`` the ledger
+        hears of them; without one, what they do is "done elsewhere". Which of them the broker serves first is open.
+        ``loads`` is as in ``workers``. ``settings``: ``prefetch``, ``ack`` ("manual" or "automatic"),
+        ``seconds_per_dot``, ``speed`` and ``on_error`` ("reject", "requeue", "acknowledge" or "dead-letter").
+        ``parameters`` say where they connect instead of to the tap that was opened last, or else the broker.
+        They end with the experiment: with the next ``run``, ``finish``, ``begin`` or ``close``.
+        WaitTimeoutError after ``timeout`` seconds, or ProgramError if one ends before; none is left then.
+        """
+        self.check()
+        self.depth(queue)  # QueueMissingError now; a worker process would declare it
+        self._experiment.use(queue)
+        if loads:
+            self._experiment.sample()
+        settings = {"seconds_per_dot": self.seconds_per_dot, **settings}
+        started = self._experiment.programs.workers(
+            n,
+            queue,
+            names=names,
+            taken=self._names(),
+            timeout=timeout,
+            parameters=parameters or self._way,
+            **settings,
+        )
+        self._experiment.sample_on()
+        if settings.get("on_error") == "dead-letter" and queue in self._declared:
+            self._declared.add(f"{queue}.dead-letters")
+        return started
+
+    def program(
+        self,
+        command: str | Path | Sequence[object],
+        n: int = 1,
+        *,
+        arguments: Sequence[object] = (),
+        names: Sequence[str] | None = None,
+        consumers: str | None = None,
+        timeout: float = STARTED,
+        parameters: pika.ConnectionParameters | None = None,
+    ) -> list[Program]:
+        """Start any program n times: a file (a ``.py`` one with this Python), or a list as in ``["node", "w.js"]``.
+
+        It finds the broker's address in its environment: AMQP_URL, or AMQP_HOST and AMQP_PORT (also as RABBITMQ_…,
+        CLOUDAMQP_URL and CELERY_BROKER_URL). One that has ``localhost:5672`` written into it reaches the lab's
+        broker only if that is there; ``lab`` says where it is. ``parameters`` lead it elsewhere than to the tap
+        that was opened last, or else the broker.
+        With ``consumers``, the name of a queue, it returns when the broker shows n more consumers on that, and the
+        broker's figures for them are taken; otherwise after a second. They end with the experiment, like ``processes``.
+        UsageError for a command that is not there; WaitTimeoutError after ``timeout`` seconds; ProgramError
+        if one ends before there are consumers, or at once with another exit status than 0; none is left then.
+        """
+        self.check()
+        started = self._experiment.programs.start(
+            command,
+            n,
+            arguments=arguments,
+            names=names,
+            taken=self._names(),
+            consumers=consumers,
+            timeout=timeout,
+            parameters=parameters or self._way,
+        )
+        if consumers is not None:
+            self._experiment.use(consumers)
+            self._experiment.sample()
+            self._experiment.sample_on()
+        return started
+
+    @property
+    def _way(self) -> pika.ConnectionParameters | None:
+        """By way of which tap programs connect; None: of none."""
+        return self.taps[-1].parameters if self.taps else None
+
+    def _names(self) -> set[str]:
+        """The workers' names, by which the broker's figures know them: a program cannot have the same."""
+        return {worker.name for worker in self.active}
+
+    @property
+    def programs(self) -> dict[str, Program]:
+        """The processes and programs of the present experiment by name, the dead ones too."""
+        return self._experiment.programs.by_name
+
     def publish(
         self,
         queue: str,
@@ -223,6 +334,30 @@ class Lab(Access):
                 producer.wait(timeout)
                 self.check()
         return producer
+
+    def tap(self, *, port: int = 0, at_once: int | None = None) -> BenchTap:
+        """An address for any AMQP 0-9-1 client, whose tasks are then in the ledger and on the charts.
+
+        Use it as a context manager, ``with lab.tap() as parameters:``; these are for ``pika.BlockingConnection``, and
+        ``str(parameters)`` is an address for any other program. ``port`` is where it listens (0: any that is free);
+        ``at_once`` is how many tasks such a client does at a time, for who knows. Its faults strike a client by name:
+        ``cut``, ``disconnect``, ``silence`` and ``release``, ``delay``, ``limit``, ``swallow_ack``.
+        PortTakenError where the port is not free.
+        """
+        tap = BenchTap(
+            self.parameters("tap"),
+            self.ledger,
+            port=port,
+            at_once=at_once,
+            dead_letters=self._dead_lettering.__contains__,
+        )
+        tap.over = self.taps.remove
+        self.taps.append(tap)
+        return tap
+
+    def _tapped(self, tags: Iterable[str]) -> str | None:
+        """The name of the client behind a tap that has these consumer tags: the broker sees only the tap."""
+        return next((name for tap in self.taps if (name := tap.worker(tags))), None)
 
     # --- running -----------------------------------------------------------------------------
 
@@ -279,7 +414,7 @@ class Lab(Access):
             self.check()
         experiment.stop()
         experiment.account_for_missing()
-        self._experiment = Experiment(self)
+        self._renew()
         return run
 
     def _about(self) -> dict[str, Any]:
@@ -348,6 +483,8 @@ class Lab(Access):
         """Stop every worker and producer and delete the queues of this lesson. Harmless when repeated."""
         if _open.get(self.lesson) is self:
             del _open[self.lesson]
+        for tap in list(self.taps):
+            tap.close()
         self.begin()
         self._cancelled.clear()
         with contextlib.suppress(BrokerError):

@@ -12,7 +12,7 @@ every connection). 0 is unknown: the worker's oldest delivery of that task is me
 from __future__ import annotations
 
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeAlias
 
 from labkit.ledger.events import Kind, Outcome
@@ -54,18 +54,49 @@ LEAVES = {
 AUTOMATIC = "automatic"  # the broker forgets a task as it sends it
 FOREIGN = "foreign"  # its work is not seen: what it acknowledges is done; "foreign 2": two tasks at a time
 OVER = "handed over"  # neither its work nor an acknowledgement is seen
+# What is known of the state of such a worker, where its own workers' word would say too much.
+_UNSEEN = {"crashed": "gone", "reconnecting": "disconnected", "stopped": "closed"}
+MOST_LANES = 1000  # tasks at a time that a note may claim
+
+
+def at_once(mode: str) -> int | None:
+    """How many tasks at a time a foreign worker does, by the note of its CONNECTED; None if that is not known."""
+    number = mode.removeprefix(FOREIGN).strip()
+    return min(int(number), MOST_LANES) or None if number.isdecimal() else None
+
+
+def done_word(seats: Iterable[Seat]) -> str:
+    """What is known of the tasks whose outcome is DONE: "done", "acknowledged", or "done or acknowledged"."""
+    words = {seat.foreign for seat in seats if seat.done}
+    return "done" if True not in words else "acknowledged" if len(words) == 1 else "done or acknowledged"
 
 
 class Delivery:
     """One delivery of a task to a worker; times in seconds since the ledger began, None for what was not yet."""
 
-    __slots__ = ("again", "begun", "delivered", "end", "ended", "settled", "task", "work", "worker")
+    __slots__ = (
+        "again",
+        "begun",
+        "delivered",
+        "end",
+        "ended",
+        "lane",
+        "mode",
+        "settled",
+        "task",
+        "work",
+        "worker",
+    )
 
-    def __init__(self, task: int, worker: int, delivered: float, again: bool, settled: bool) -> None:
+    def __init__(
+        self, task: int, worker: int, delivered: float, again: bool, settled: bool, mode: str = ""
+    ) -> None:
         self.task, self.worker = task, worker  # their numbers
         self.delivered = delivered
         self.again = again  # redelivered
         self.settled = settled  # the broker has forgotten it
+        self.mode = mode  # of the worker's connection
+        self.lane: int | None = None  # where a foreign worker that does so many at a time works on it
         self.begun: float | None = None
         self.ended: float | None = None
         self.work = 0  # Kind.FINISHED or Kind.FAILED, once the work is over
@@ -88,19 +119,28 @@ class Seat:
         self.mode = ""  # the note of its CONNECTED
         self.settles = False  # the broker forgets a task as it sends it
         self.foreign = False  # what it does is only known from what passes
+        self.lanes: list[
+            Delivery | None
+        ] = []  # what a foreign one works on, if it is known how many at a time
+        self.since: float | None = None  # when a foreign one began to hold anything
+        self.most = 0  # how many deliveries a foreign one held at a time
+        self.at_least = 0  # how many of them it worked on at a time, as its answers show
+        self.last = 0.0  # when a foreign one acknowledged last
         self.paused = False
         self.held: dict[int, Delivery] = {}  # by their keys, in the order of delivery
         self.current: Delivery | None = None  # what it works on
         self.done = 0
         self.dots = 0.0  # the work that is done, where the costs are known
-        self.busy = 0.0  # seconds of work that is over
+        self.busy = 0.0  # seconds of work that is over; of a foreign one: in which it held anything
         self.dropped = False  # broke off as a consumer with automatic acks: what was on its way to it is gone
         self.lost: list[int] = []  # tasks that were lost with it
         self.delivered = self.redelivered = self.automatic = self.acknowledged = 0
 
     @property
     def word(self) -> str:
-        """Its state in one word."""
+        """Its state in one word; of one whose work is not seen it says no more than that."""
+        if self.foreign or self.mode == OVER:
+            return "holding" if self.held else _UNSEEN.get(self.state, self.state)
         if self.state == "connected":
             return "paused" if self.paused else "working" if self.current is not None else "idle"
         return self.state
@@ -111,7 +151,9 @@ class Seat:
         return sum(not one.settled for one in self.held.values())
 
     def busy_until(self, now: float) -> float:
-        """Seconds of work, with what is under way."""
+        """Seconds of work, with what is under way; of a foreign one: in which it held anything."""
+        if self.foreign:
+            return self.busy + (max(0.0, now - self.since) if self.since is not None else 0.0)
         under_way = (one.begun for one in self.held.values() if one.begun is not None and one.ended is None)
         return self.busy + sum(max(0.0, now - begun) for begun in under_way)
 
@@ -119,6 +161,40 @@ class Seat:
     def waits(self) -> int:
         """How many deliveries it holds beside the one that it works on."""
         return len(self.held) - (self.current is not None)
+
+    # A foreign worker's work is told from its deliveries and answers: it takes its tasks in their order, and
+    # begins one when it has answered another.
+
+    def takes(self, at: float) -> None:
+        """A foreign worker was sent something, or has answered: what it works on now."""
+        if self.held:
+            self.since = at if self.since is None else self.since
+            self.most = max(self.most, len(self.held))
+        elif self.since is not None:
+            self.busy += at - self.since
+            self.since = None
+        for lane, taken in enumerate(self.lanes):
+            if taken is None:
+                one = next((one for one in self.held.values() if one.begun is None), None)
+                if one is None:
+                    break
+                one.begun, one.lane, self.lanes[lane] = at, lane, one
+        self.current = self.lanes[0] if len(self.lanes) == 1 else None
+
+    def answers(self, one: Delivery, at: float) -> None:
+        """A foreign worker answers this delivery, which it still holds."""
+        one.ended = at
+        if not self.lanes:
+            place = next(place for place, held in enumerate(self.held.values(), 1) if held is one)
+            self.at_least = max(self.at_least, place)
+        elif one.begun is None:  # out of turn: so it was this one that it worked on, and not the youngest
+            lane, other = max(
+                ((n, taken) for n, taken in enumerate(self.lanes) if taken is not None),
+                key=lambda pair: pair[1].begun or 0.0,
+            )
+            one.begun, one.lane = max(one.delivered, other.begun or 0.0), lane
+            other.begun = other.lane = None
+            self.lanes[lane] = one
 
 
 class Account:
@@ -158,8 +234,8 @@ class Account:
             key = d or -1 - t
             if kind == _DELIVERED or kind == _REDELIVERED:  # noqa: SIM109 (faster)
                 if key in seat.held:
-                    key = self._another(seat, d)
-                new = seat.held[key] = Delivery(t, w, at, kind == _REDELIVERED, seat.settles)
+                    key = self._another(seat, d, at)
+                new = seat.held[key] = Delivery(t, w, at, kind == _REDELIVERED, seat.settles, seat.mode)
                 seat.delivered += 1
                 if place[t] == IN_FLIGHT:
                     several.add(t)
@@ -173,6 +249,8 @@ class Account:
                     seat.automatic += 1
                     if seat.mode == OVER:
                         self._close(seat, key, int(Kind.HANDED_OVER), HANDED_OVER)
+                elif seat.foreign:
+                    seat.takes(at)
                 continue
             one = seat.held.get(key)
             if one is None or (several and not d and t in several):
@@ -181,7 +259,9 @@ class Account:
                 key, one = found
             elif one.task != t:
                 continue
-            if kind == _STARTED:
+            if seat.foreign:
+                self._answer(seat, key, one, kind, at)
+            elif kind == _STARTED:
                 if one.begun is None:
                     one.begun, seat.current = at, one
             elif kind == _FINISHED:
@@ -207,11 +287,6 @@ class Account:
                     one.end, place[t] = kind, DONE
                 elif one.work:
                     self._close(seat, key, kind, DONE if one.work == _FINISHED else LOST)
-                elif seat.foreign:
-                    if finishes[t] < 255:
-                        finishes[t] += 1
-                    seat.done += 1
-                    self._close(seat, key, kind, DONE)
                 else:
                     one.settled = True  # before the work
             elif kind == _FAILED:
@@ -225,9 +300,30 @@ class Account:
                 self._close(seat, key, kind, _GIVEN_UP[kind])
         self.seen += len(columns[0])
 
-    def _another(self, seat: Seat, d: int) -> int:
+    def _answer(self, seat: Seat, key: int, one: Delivery, kind: int, at: float) -> None:
+        """What a foreign client says of a delivery; its work, whatever is told of it, is not seen."""
+        if kind == _ACKNOWLEDGED:
+            place = DONE
+            self.finishes[one.task] = min(255, self.finishes[one.task] + 1)
+            seat.acknowledged += 1
+            seat.done += 1
+            seat.last = at
+        elif kind in _GIVEN_UP:
+            place = _GIVEN_UP[kind]
+        else:
+            return
+        if kind == Kind.REQUEUED:  # perhaps without a word, as its channel was closed
+            one.ended = at
+        else:
+            seat.answers(one, at)
+        self._close(seat, key, kind, place)
+        seat.takes(at)
+
+    def _another(self, seat: Seat, d: int, at: float) -> int:
         """A key for a delivery whose own is taken."""
         if d:  # the numbers began again, and nobody said so: what had this one went back
+            if seat.foreign:
+                seat.held[d].ended = at
             self._close(seat, d, int(Kind.DISCONNECTED), WAITING)
             return d
         self._spare -= 1  # the task's second delivery of unknown number
@@ -247,6 +343,8 @@ class Account:
         one.end = kind
         if seat.current is one:
             seat.current = None
+        if one.lane is not None:
+            seat.lanes[one.lane] = None
         self._put(one.task, place)
 
     def _put(self, t: int, place: int) -> None:
@@ -278,6 +376,7 @@ class Account:
             seat.state, seat.mode = "connected", note or ""
             seat.settles = seat.mode in (AUTOMATIC, OVER)
             seat.foreign = seat.mode.startswith(FOREIGN)
+            seat.lanes = [None] * (at_once(seat.mode) or 0)
         elif kind in (Kind.PAUSED, Kind.RESUMED):
             seat.paused = kind == Kind.PAUSED
         elif kind in LEAVES:
@@ -291,10 +390,16 @@ class Account:
             seat.dropped = True
         for one in held.values():
             one.end = kind
-            self._end(seat, one, at)
+            if seat.foreign:
+                one.ended = at
+            else:
+                self._end(seat, one, at)
             self._put(one.task, LOST if one.settled else WAITING)
             if self.place[one.task] == LOST:
                 seat.lost.append(one.task)
+        if seat.foreign:
+            seat.lanes = [None] * len(seat.lanes)
+            seat.takes(at)
 
     # --- what it adds up to ------------------------------------------------------------------
 

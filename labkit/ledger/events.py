@@ -94,12 +94,20 @@ class Counts:
 
 @dataclass
 class Span:
-    """One attempt at a task, in seconds since the ledger began; ``how`` it ended."""
+    """One attempt at a task, in seconds since the ledger began; ``how`` it ended.
+
+    Of a foreign worker: an answered delivery is "acknowledged" or "rejected", and ``started`` is when its work
+    began; one without an answer is "held", or went "back" to the queue. Where it is not known how many it works on
+    at a time, all that is known of what it answered is that it was "held" from ``started`` = ``delivered`` on. A
+    delivery that needs no answer is "handed over", in no time. ``lane`` tells deliveries at one time apart; None is
+    one that still waits for another to be answered.
+    """
 
     task_id: str
     worker: str
     delivered: float
     started: float
     ended: float
-    how: str  # "finished" | "failed" | "crashed" | "stopped" | "running"
+    how: str  # "finished" | "failed" | "crashed" | "stopped" | "running", or see above
     redelivered: bool = False
+    lane: int | None = 0

@@ -15,6 +15,7 @@ from itertools import islice
 from typing import Any, Literal
 
 from labkit import checks
+from labkit.ledger import attempts
 from labkit.ledger.account import Account, Columns, Delivery, Seat
 from labkit.ledger.events import Counts, Event, Kind, Outcome, Span
 from labkit.tasks import Task
@@ -259,7 +260,7 @@ class Ledger:
             self._fold()
             seats = {seat.name: copy.copy(seat) for seat in self._account.seats}
             for seat in seats.values():
-                seat.held = seat.held.copy()
+                seat.held, seat.lanes = seat.held.copy(), seat.lanes.copy()
             return seats
 
     def deliveries(self) -> list[Delivery]:
@@ -320,25 +321,14 @@ class Ledger:
 
     def spans(self) -> list[Span]:
         """Every attempt at a task, in the order they were started; one under way ends now."""
-        task_ids, workers, now = self.task_ids(), self.workers, self.now()
-        begun = sorted(
-            ((one.begun, one) for one in self.deliveries() if one.begun is not None), key=lambda pair: pair[0]
-        )
-        return [
-            Span(
-                task_ids[one.task],
-                workers[one.worker],
-                one.delivered,
-                started,
-                max(now, started) if one.ended is None else one.ended,
-                one.how,
-                one.again,
-            )
-            for started, one in begun
-        ]
+        deliveries, now = self.deliveries(), self.now()
+        return attempts.spans(deliveries, self.task_ids(), self.workers, now)
 
     def busy(self, until: float | None = None) -> dict[str, float]:
-        """By worker: the seconds that it worked; a task under way counts up to ``until``, or now."""
+        """By worker: the seconds that it worked; a task under way counts up to ``until``, or now.
+
+        Of a foreign worker: the seconds in which it held anything.
+        """
         now = self.now() if until is None else until
         return {name: seat.busy_until(now) for name, seat in self.seats().items()}
 
@@ -382,11 +372,16 @@ class Ledger:
         return found + ([(down, self.now())] if down is not None else [])
 
     def makespan(self) -> float:
-        """Seconds from the first publish (or start) to the last finish; 0 before any finish."""
+        """Seconds from the first publish (or start) to the last finish; 0 before any finish.
+
+        A foreign worker's acknowledgement counts as a finish.
+        """
         first = last = None
         for event in self.events({Kind.PUBLISHED, Kind.STARTED, Kind.FINISHED}):
             if first is None:
                 first = event.time
             if event.kind == Kind.FINISHED:
                 last = event.time
-        return last - first if last is not None and first is not None else 0.0
+        if answers := [seat.last for seat in self.seats().values() if seat.last]:
+            last = max(last or 0.0, *answers)
+        return max(0.0, last - first) if last is not None and first is not None else 0.0

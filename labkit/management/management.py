@@ -9,7 +9,8 @@ The reference: https://www.rabbitmq.com/docs/http-api-reference
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 from urllib.parse import quote
 
@@ -52,6 +53,7 @@ class Management(Api):
         """``timeout`` is in seconds, for each whole answer."""
         super().__init__(url, username, password, timeout)
         self.vhost = vhost
+        self.alias: Callable[[Sequence[str]], str | None] = lambda _: None  # who has these consumer tags
 
     def __repr__(self) -> str:
         return f"<Management {self.url} as {self.username}>"
@@ -64,7 +66,9 @@ class Management(Api):
 
     def copy(self) -> Management:
         """The same API with a session of its own, for another thread."""
-        return Management(self.url, self.username, self._password, self.vhost, self.timeout)
+        other = Management(self.url, self.username, self._password, self.vhost, self.timeout)
+        other.alias = self.alias
+        return other
 
     def overview(self) -> Overview:
         """Versions, names, and how old the figures may be."""
@@ -101,8 +105,8 @@ class Management(Api):
     def channels(self) -> list[Channel]:
         """The open channels of the virtual host, each with its worker's name and its queues.
 
-        The name is the one that the client gave its connection, or the consumer's tag where it gave none.
-        Never a port: behind Docker the broker sees another one than the client.
+        The name is the one that ``alias`` knows, or that the client gave its connection, or the consumer's tag where
+        it gave none. Never a port: behind Docker the broker sees another one than the client.
         """
         # Consumers before the counts, which are then the youngest; names last, so that none is missing.
         consumers: dict[str, list[Consumer]] = {}
@@ -113,7 +117,12 @@ class Management(Api):
         names = {connection.name: connection.user_provided_name for connection in self.connections()}
         found = [Channel.read(row, names, consumers.get(row["name"], [])) for row in rows if "name" in row]
         # The broker may list a channel before its connection, without details; nobody's name is known then.
-        return [channel for channel in found if channel.connection]
+        found = [channel for channel in found if channel.connection]
+        aliases = [self.alias(channel.tags) for channel in found]
+        return [
+            replace(channel, worker=alias) if alias else channel
+            for channel, alias in zip(found, aliases, strict=True)
+        ]
 
     def alarms(self) -> list[Alarm]:
         """The resource alarms in force, which block every publisher; an empty list is good news."""

@@ -9,6 +9,7 @@ from typing import Any
 
 from labkit.errors import SavedRunError
 from labkit.ledger import Ledger, saved
+from labkit.ledger.account import done_word
 from labkit.ledger.events import Counts, Outcome
 from labkit.loads import Loads
 from labkit.words import plural
@@ -30,7 +31,7 @@ class Run:
 
     @property
     def makespan(self) -> float:
-        """Seconds from the first publish to the last finish."""
+        """Seconds from the first publish to the last finish, or foreign worker's acknowledgement."""
         return self.ledger.makespan()
 
     @property
@@ -68,12 +69,14 @@ class Run:
 
     def __repr__(self) -> str:
         counts = self.counts
-        parts = [f"{counts.done} of {plural(counts.published, 'task')} done"]
+        done = done_word(self.ledger.seats().values())
+        parts = [f"{counts.done} of {plural(counts.published, 'task')} {done}"]
         others = [
             (outcome.value, number) for outcome, number in counts.by_outcome() if outcome is not Outcome.DONE
         ]
         parts += [
-            f"{number} {what}" for what, number in (*others, ("done twice", counts.done_twice)) if number
+            f"{number} {what}" for what, number in (*others, (f"{done} twice", counts.done_twice)) if number
         ]
         workers = plural(len(self.workers), "worker")
-        return f"<Run {self.name!r}: {', '.join(parts)}; {workers}, {self.makespan:.1f} s>"
+        time = f", {makespan:.1f} s" if (makespan := self.makespan) or not counts.handed_over else ""
+        return f"<Run {self.name!r}: {', '.join(parts)}; {workers}{time}>"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from labkit.errors import UsageError
 from labkit.ledger import Delivery, Kind, Ledger, Outcome
-from labkit.ledger.account import LEAVES
+from labkit.ledger.account import FOREIGN, LEAVES, done_word
 from labkit.results.run import Run
 from labkit.words import plural
 
@@ -32,6 +32,12 @@ _LOOKS = {
     "elsewhere": ("✔⇥", "done elsewhere", "#56B4E9", "solid"),
     "open": ("…", "not done yet", "#8A8A8A", "dotted"),
     "failed": ("!", "failed", "#8A8A8A", "dashed"),
+    # Of workers whose work is not seen:
+    "acknowledged": ("✔", "acknowledged", "#009E73", "solid"),
+    "acknowledged again": ("↻", "redelivered and acknowledged", "#0072B2", "solid"),
+    "acknowledged twice": ("✔✔", "acknowledged a second time", "#CC79A7", "double"),
+    "held": ("…", "held, no answer yet", "#8A8A8A", "dotted"),
+    "rejected": ("!", "rejected", "#8A8A8A", "dashed"),
 }
 
 
@@ -102,7 +108,7 @@ def who_had_what(run: Run | Ledger) -> Table:
         raise UsageError(f"{run!r} is no run.", do="Give the table what lab.finish() or lab.run() returned.")
     outcomes, deliveries, workers = ledger.outcomes(), ledger.deliveries(), ledger.workers
     rows: dict[str, list[Cell]] = {name: [] for name in workers}
-    finished = [one for one in deliveries if one.work == Kind.FINISHED]
+    finished = [one for one in deliveries if one.work == Kind.FINISHED or _heard(one)]
     finished.sort(key=lambda one: one.ended or 0.0, reverse=True)
     first = {one.task: one for one in finished}
     for one in deliveries:
@@ -122,6 +128,11 @@ def who_had_what(run: Run | Ledger) -> Table:
     return Table({name: tuple(cells) for name, cells in rows.items()}, _sentence(ledger))
 
 
+def _heard(one: Delivery) -> bool:
+    """Whether all that is known is that the worker has acknowledged it."""
+    return not one.work and one.end == Kind.ACKNOWLEDGED
+
+
 def _fate(one: Delivery, second: bool) -> str:
     """What became of a delivery, as a key of the looks; ``second`` says that its task was done before."""
     if one.work == Kind.FINISHED and (one.settled or one.end not in LEAVES):
@@ -136,18 +147,21 @@ def _fate(one: Delivery, second: bool) -> str:
         return "failed"
     if one.end == Kind.HANDED_OVER:
         return "over"
-    if one.end == Kind.ACKNOWLEDGED:  # by a client whose work is not seen
-        return "again" if one.again else "done"
-    return "open"
+    if _heard(one):
+        return f"acknowledged{' twice' if second else ' again' if one.again else ''}"
+    if one.end in (Kind.REJECTED, Kind.DEAD_LETTERED):
+        return "rejected"
+    return "held" if one.mode.startswith(FOREIGN) else "open"
 
 
 def _sentence(ledger: Ledger) -> str:
     counts = ledger.counts()
     others = [(outcome, number) for outcome, number in counts.by_outcome() if outcome is not Outcome.DONE]
-    parts = [f"{counts.done} done", *(f"{number} {outcome.value}" for outcome, number in others if number)]
+    done = done_word(ledger.seats().values())
+    parts = [f"{counts.done} {done}", *(f"{number} {outcome.value}" for outcome, number in others if number)]
     text = f"{plural(counts.published, 'task')}: {', '.join(parts)}."
     named = [(outcome.value.capitalize(), ledger.task_ids(outcome)) for outcome in _ENDS]
-    for name, ids in (*named, ("Done more than once", ledger.done_twice())):
+    for name, ids in (*named, (f"{done.capitalize()} more than once", ledger.done_twice())):
         if ids:
             shown = ", ".join(ledger.label(task_id) for task_id in ids[:SHOWN])
             text += f" {name}: {shown}{' …' if len(ids) > SHOWN else '.'}"

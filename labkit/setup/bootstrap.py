@@ -37,6 +37,8 @@ from labkit.setup import bootstrap
 absent = bootstrap.missing(sys.argv[2:]) + ([] if bootstrap.installed() else ["labkit"])
 print(json.dumps([sys.prefix, sys.version_info[:2], bool(importlib.util.find_spec("pip")), absent]))"""
 
+SERVES = "LABKIT_PYTHON_SERVES"  # the interpreter in which a lab runs already, with what that lab needs
+
 MARKER = re.compile(r'python_version (>=|<) "(\d+)\.(\d+)"')  # the only one that requirements.txt needs
 
 
@@ -95,6 +97,8 @@ def enter(argv: Sequence[str], *, tests: bool = False) -> None:
     ``argv`` are the arguments of ``python -m labkit`` with which the other interpreter starts.
     Raises :class:`SetupError` when the environment cannot be made.
     """
+    if os.environ.get(SERVES) == sys.executable:
+        return
     files = [REQUIREMENTS, TEST_REQUIREMENTS] if tests else [REQUIREMENTS]
     if not missing(files) and (installed() or not inside_venv()):
         make_importable()  # in an environment of the user's own

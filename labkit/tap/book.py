@@ -47,18 +47,27 @@ class Book:
         self._known: set[str] = set()  # tasks whose message was looked at
         self._rows: dict[str, Client] = {}  # by worker, those who are connected
 
-    def client(self, name: str) -> Client:
-        """A new connection; ``name`` is what it would like to be called."""
+    def client(self, name: str, at_once: int | None = None) -> Client:
+        """A new connection; ``name`` is what it would like to be called, ``at_once`` what it says of itself."""
         row, number = name, 1
         while row in self._rows:
             number += 1
             row = f"{name} {number}"
-        found = self._rows[row] = Client(self, row)
+        found = self._rows[row] = Client(self, row, at_once)
         return found
 
     def forget(self, row: str) -> None:
         """That connection is over; its name is free again."""
         self._rows.pop(row, None)
+
+    def follow(self, ledger: Ledger) -> None:
+        """From now on this ledger is told: in the old one everybody leaves, in the new one everybody is there."""
+        for client in self._rows.values():
+            client.say_goodbye(Kind.STOPPED, "the run is over")
+        self.ledger = ledger
+        self._known.clear()
+        for client in self._rows.values():
+            client.say_hello_again()
 
     # --- which queues count ------------------------------------------------------------------
 
@@ -98,13 +107,13 @@ class Book:
         if task_id is None:
             task_id = self._make_id()
             self._waiting[message.print].append(task_id)
-        self._know(task_id, message)
+        self.know(task_id, message)
         return task_id
 
     def delivered(self, message: said.Message, redelivered: bool) -> str:
         """The id of a task that is delivered."""
         if message.id:
-            self._know(message.id, message)
+            self.know(message.id, message)
             return message.id
         places = (self._back, self._waiting) if redelivered else (self._waiting, self._back)
         for place in places:
@@ -114,7 +123,7 @@ class Book:
                     del place[message.print]
                 return task_id
         task_id = self._make_id()
-        self._know(task_id, message)
+        self.know(task_id, message)
         return task_id
 
     def returned(self, message: said.Message, unconfirmed: Iterable[str]) -> str | None:
@@ -143,7 +152,7 @@ class Book:
         self._number += 1
         return f"message#{self._number}"
 
-    def _know(self, task_id: str, message: said.Message) -> None:
+    def know(self, task_id: str, message: said.Message) -> None:
         """Tell the ledger what is known of the task, so that charts can show its cost."""
         if task_id in self._known:
             return
@@ -158,15 +167,15 @@ class Book:
 class Client:
     """One connection in the ledger: a row of its own, once it consumes."""
 
-    def __init__(self, book: Book, row: str) -> None:
-        self.book, self.row = book, row
+    def __init__(self, book: Book, row: str, at_once: int | None) -> None:
+        self.book, self.row, self._at_once = book, row, at_once
         self.delivered = self.acknowledged = self.redelivered = self.published = 0
         self.consumers: dict[tuple[int, str], said.Subscribed] = {}
         self._held: dict[tuple[int, int], tuple[int, str, said.Delivered]] = {}  # number, task id, delivery
         self._unconfirmed: dict[tuple[int, int], str] = {}  # by channel and number
         self._came_back: set[str] = set()
         self._number = 0
-        self._connected = False
+        self._mode = ""  # what its deliveries mean, the note of CONNECTED; "" for who does not consume
 
     @property
     def held(self) -> int:
@@ -190,10 +199,22 @@ class Client:
             self.book.given_back(delivery.message, task_id)
         self._held.clear()
         self.consumers.clear()
-        if self._connected:
-            self._record(kind, note=note)
-        self._connected = False
+        self.say_goodbye(kind, note)
+        self._mode = ""
         self.book.forget(self.row)
+
+    def say_goodbye(self, kind: Kind, note: str | None = None) -> None:
+        """Tell the ledger that it is over, if it knows it at all."""
+        if self._mode:
+            self._record(kind, note=note)
+
+    def say_hello_again(self) -> None:
+        """Tell a new ledger that it is there, and what it holds."""
+        if self._mode:
+            self._record(Kind.CONNECTED, note=self._mode)
+            for number, task_id, delivery in self._held.values():
+                self.book.know(task_id, delivery.message)
+                self._record(_kind(delivery), task_id, number=number)
 
     def _record(
         self, kind: Kind, task_id: str | None = None, note: str | None = None, number: int = 0
@@ -202,9 +223,9 @@ class Client:
 
     def _connect(self, automatic: bool, prefetch: int) -> None:
         """It is a worker from now on; the note tells what its deliveries mean."""
-        one = self.book.at_once or (1 if prefetch == 1 else None)
-        self._record(Kind.CONNECTED, note=OVER if automatic else f"{FOREIGN} {one}" if one else FOREIGN)
-        self._connected = True
+        one = self.book.at_once or self._at_once or (1 if prefetch == 1 else None)
+        self._mode = OVER if automatic else f"{FOREIGN} {one}" if one else FOREIGN
+        self._record(Kind.CONNECTED, note=self._mode)
 
     # --- entries -----------------------------------------------------------------------------
 
@@ -239,7 +260,7 @@ class Client:
     def _subscribed(self, event: said.Subscribed) -> None:
         if self.book.counts(event.queue):
             self.consumers[event.channel, event.tag] = event
-            if not self._connected:
+            if not self._mode:
                 self._connect(event.automatic, event.prefetch)
 
     def _unsubscribed(self, event: said.Unsubscribed) -> None:
@@ -248,13 +269,13 @@ class Client:
     def _delivered(self, event: said.Delivered) -> None:
         if not self.book.counts(event.queue):
             return
-        if not self._connected:
+        if not self._mode:
             self._connect(event.automatic, 1)  # fetched one by one
         task_id = self.book.delivered(event.message, event.redelivered)
         self._number += 1
         self.delivered += 1
         self.redelivered += event.redelivered
-        self._record(Kind.REDELIVERED if event.redelivered else Kind.DELIVERED, task_id, number=self._number)
+        self._record(_kind(event), task_id, number=self._number)
         if not event.automatic:
             self._held[event.channel, event.delivery_tag] = self._number, task_id, event
 
@@ -274,6 +295,10 @@ class Client:
 
     def _given_back(self, event: said.GivenBack) -> None:
         self._answered(said.Answered(event.channel, event.delivery_tag, "requeue"))
+
+
+def _kind(delivery: said.Delivered) -> Kind:
+    return Kind.REDELIVERED if delivery.redelivered else Kind.DELIVERED
 
 
 _ENTRIES: dict[type, Callable[[Client, Any], None]] = {

@@ -30,6 +30,7 @@ class Named(NamedTuple):
 
     name: str
     product: str
+    at_once: int | None  # how many tasks it does at a time, if it says so itself
 
 
 class Declared(NamedTuple):
@@ -251,7 +252,12 @@ class Conversation:
 
     def _start_ok(self, _: int, method: Any) -> Iterator[Any]:
         said = method.client_properties or {}
-        yield Named(_text(said.get("connection_name")), _text(said.get("product")))
+        at_once = said.get("at_once")
+        yield Named(
+            _text(said.get("connection_name")),
+            _text(said.get("product")),
+            at_once if isinstance(at_once, int) and at_once > 0 else None,
+        )
 
     def _close(self, by: str, method: Any) -> Iterator[Any]:
         self._closed = True

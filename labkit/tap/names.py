@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import psutil
+
+from labkit.notebook import in_notebook
 
 INTERPRETERS = ("python", "node", "ruby", "java", "php", "perl", "deno", "bun")
 
@@ -22,7 +25,10 @@ def program_at(port: int, other: int) -> tuple[str, int | None]:
             if ends == (port, other) and entry.pid:
                 found.append(psutil.Process(entry.pid))
         found.sort(key=lambda process: process.create_time())  # children that were forked share the socket
-        return (called(found[0].cmdline()), found[0].pid) if found else ("", None)
+        if not found:
+            return "", None
+        ours = found[0].pid == os.getpid() and in_notebook()
+        return "this notebook" if ours else called(found[0].cmdline()), found[0].pid
     except (psutil.Error, OSError):
         return "", None
 

@@ -111,6 +111,27 @@ class Tap(Relay):
             credentials=parameters.credentials,
         )
 
+    def follow(self, ledger: Ledger) -> None:
+        """Tell another ledger from now on: a new experiment begins, and the clients go on."""
+
+        def follow() -> None:
+            self.ledger = ledger
+            self._book.follow(ledger)
+
+        self.ask(follow)
+
+    def worker(self, tags: Iterable[str]) -> str | None:
+        """The name under which the ledger knows the client that has these consumer tags; None for nobody."""
+        wanted = set(tags)
+
+        def find() -> str | None:
+            for wire in self.wires:
+                if wire.client is not None and wanted & {tag for _, tag in wire.client.consumers}:
+                    return wire.name
+            return None
+
+        return self.ask(find) if wanted else None
+
     # --- what is seen ------------------------------------------------------------------------
 
     @property

@@ -206,25 +206,23 @@ class Wiretap:
     def _meet(self, event: said.Named) -> None:
         """The client has said who it is; one that gives no name is looked up by its port, and waits for that."""
         if event.name:
-            self._call(event.name)
+            self._call(event.name, event)
             return
         port = self.client_end.transport.get_extra_info("peername")[1] if self.client_end.transport else 0
         flow = self._flows[False]
-        flow.set_silent(
-            True
-        )  # the broker's answer to the login waits: nothing has happened that needs a name
+        flow.set_silent(True)  # the answer to the login waits: nothing has happened yet that needs a name
 
         async def ask() -> None:
             name = await self._name(port)
             if not self._over:
-                self._call(name or event.product or "client")
+                self._call(name or event.product or "client", event)
                 flow.set_silent(False)
 
         self._loop.create_task(ask())
 
-    def _call(self, name: str) -> None:
+    def _call(self, name: str, event: said.Named) -> None:
         if self._book is not None:
-            self.client = self._book.client(name)
+            self.client = self._book.client(name, event.at_once)
             self.name = self.client.row
 
     # --- faults ------------------------------------------------------------------------------

@@ -307,6 +307,21 @@ def test_a_stopped_worker_ends_with_its_task_and_closes_its_connection(lab):
     lab.wait(lambda: not connections(lab, "Ada"), "its connection to be closed", timeout=10)
 
 
+@pytest.mark.parametrize("ack", ["automatic", "manual"])
+def test_a_worker_that_leaves_knows_of_everything_that_was_sent_to_it(lab, ack):
+    for attempt in range(5):
+        queue = lab.queue(f"leaves-{ack}-{attempt}")
+        (worker,) = lab.workers(1, queue, ack=ack, loads=False)
+        producer = lab.publish(queue, tasks.equal(3000, cost=1), confirms=False, wait=False)
+        lab.wait(lambda worker=worker: worker.buffered > 200, "it to be sent a lot")
+        worker.stop()
+        producer.wait()
+        gone = Kind.DELIVERED if ack == "automatic" else Kind.ACKNOWLEDGED
+        kept = 3000 - len(times(lab, worker, gone))
+        lab.wait(lambda queue=queue, kept=kept: lab.depth(queue)[0] == kept, f"{kept} to be left", timeout=5)
+        lab.begin()
+
+
 def test_an_idle_worker_leaves_at_once(lab):
     (worker,) = lab.workers(1, lab.queue("idle"), loads=False)
     began = time.monotonic()

@@ -1,5 +1,6 @@
 """One account of what an event changes: whoever asks, and however he asks, the answers agree."""
 
+import itertools
 from collections import Counter
 
 import pytest
@@ -11,9 +12,11 @@ from labkit.live.moment import State
 from labkit.loads import expected_loads
 from labkit.results import tables
 
-MODES = ["manual", "automatic", "forgotten", "foreign", "handed over"]
+MODES = ["manual", "automatic", "forgotten", "foreign", "foreign 1", "foreign 2", "handed over"]
 WORKERS = ["Ada", "Ben"]
 TASKS = ["t-1", "t-2", "t-3"]
+DONE = ("done", "again", "twice", "unheard", "acknowledged", "acknowledged again", "acknowledged twice")
+FOREIGN_BARS = {"acknowledged", "rejected", "held", "back"}
 
 
 def told(*events, mode="manual"):
@@ -24,6 +27,15 @@ def told(*events, mode="manual"):
     for kind, task, worker, delivery in events:
         ledger.record(kind, task, worker, None, delivery)
     return ledger
+
+
+def covered(intervals):
+    """The length of what the intervals cover together."""
+    total, reach = 0.0, float("-inf")
+    for start, end in sorted(intervals):
+        total += max(0.0, end - max(start, reach))
+        reach = max(reach, end)
+    return total
 
 
 def seen_live(ledger):
@@ -86,11 +98,8 @@ def test_whatever_happens_ledger_live_view_tables_spans_and_loads_agree(events, 
         mine = seats[seat.name]
         assert (seat.word, seat.done, list(seat.held)) == (mine.word, mine.done, list(mine.held))
 
-    deliveries, spans, busy = (
-        ledger.deliveries(),
-        ledger.spans(),
-        ledger.busy(ledger.columns()[0][-1] if events else 0),
-    )
+    until = ledger.columns()[0][-1] if events else 0
+    deliveries, spans, busy = ledger.deliveries(), ledger.spans(), ledger.busy(until)
     held = {ledger.task_id(one.task) for one in deliveries if not one.end}
     assert held == set(ledger.task_ids(Outcome.IN_FLIGHT)), "in flight is what a worker holds"
     finished = Counter(ledger.task_id(one.task) for one in deliveries if one.work == Kind.FINISHED)
@@ -104,17 +113,29 @@ def test_whatever_happens_ledger_live_view_tables_spans_and_loads_agree(events, 
     assert sum(done.values()) == sum(seat.done for seat in seats.values())
     begun = Counter(span.worker for span in spans if span.how == "finished")
     assert all(times <= seats[worker].done for worker, times in begun.items())
-    over = {
-        name: sum(s.ended - s.started for s in spans if s.worker == name and s.how != "running")
-        for name in busy
-    }
-    assert all(seats[name].busy == pytest.approx(over[name]) for name in busy)
+    for number, name in enumerate(ledger.workers):
+        mine = [one for one in deliveries if one.worker == number]
+        begun = [
+            (one.begun, one.ended) for one in mine if "foreign" not in one.mode and one.begun is not None
+        ]
+        work = sum((until if ended is None else ended) - start for start, ended in begun)
+        kept = [(one.delivered, one.ended) for one in mine if "foreign" in one.mode]
+        kept = [(start, until if ended is None else ended) for start, ended in kept]
+        assert busy[name] == pytest.approx(work + covered(kept)), (
+            "work that is seen, and time with a task in hand"
+        )
+    for one in spans:
+        assert one.delivered <= one.started <= one.ended
+    for one, other in itertools.combinations([span for span in spans if span.lane is not None], 2):
+        if one.worker == other.worker and {one.how, other.how} <= FOREIGN_BARS:
+            apart = one.lane != other.lane or one.ended <= other.started or other.ended <= one.started
+            assert apart, "bars do not overlap"
 
     rows = tables.who_had_what(ledger).rows
     for name, load in expected_loads(ledger).items():
         assert len(rows[name]) == load.delivered == seats[name].delivered
         fates = Counter(cell.fate for cell in rows[name])
-        assert sum(fates[fate] for fate in ("done", "again", "twice", "unheard")) == seats[name].done
+        assert sum(fates[fate] for fate in DONE) == seats[name].done
         assert load.unacknowledged <= len(seats[name].held)
     assert saved.ledger(saved.lines(ledger)).outcomes() == ledger.outcomes()
 
@@ -241,7 +262,7 @@ def test_what_a_foreign_client_acknowledges_is_done():
     ledger = told((Kind.DELIVERED, "t-1", "Ada", 1), (Kind.ACKNOWLEDGED, "t-1", "Ada", 1), mode="foreign")
     assert ledger.outcome("t-1") is Outcome.DONE
     assert expected_loads(ledger)["Ada"].acknowledged == 1
-    assert [cell.fate for cell in tables.who_had_what(ledger).rows["Ada"]] == ["done"]
+    assert [cell.fate for cell in tables.who_had_what(ledger).rows["Ada"]] == ["acknowledged"]
 
 
 @pytest.mark.parametrize("end", [Kind.CRASHED, Kind.STOPPED, Kind.DISCONNECTED])
