@@ -390,11 +390,11 @@ class Worker(Consumer):
         silent = self.ack != "manual" or self.ack_when == "before" or self._gone
         kind = Kind.ACKNOWLEDGED if silent else self._verdict()
         if not silent and self._dead_letters is not None:
-            self._dead_letters.publish(delivery)
-        elif not silent:
-            self._settle(kind, delivery)
-        if self._listener is not None:
-            self._tell(self._listener.failed, delivery.body, error, "" if silent else VERDICTS[kind])
+            self._dead_letters.publish(delivery, error)  # what became of it is told when that is confirmed
+        else:
+            if not silent:
+                self._settle(kind, delivery)
+            self._tell_failed(delivery, error, "" if silent else VERDICTS[kind])
         self._task = self.current = None
 
     def _verdict(self) -> Kind:
@@ -406,13 +406,18 @@ class Worker(Consumer):
         dead_letters = self.dead_letters or self.on_error == "dead-letter"
         return Kind.DEAD_LETTERED if dead_letters else Kind.REJECTED
 
-    def _parked(self, delivery: Delivery, good: bool) -> None:
+    def _parked(self, delivery: Delivery, error: BaseException, good: bool) -> None:
         """The dead-letter queue has it; or it goes back, if there is none."""
         if not good:
             self._settle(REQUEUED, delivery)
         elif self._channel is not None and self._reason is None:
             self._channel.basic_ack(delivery.tag)
             self.ledger.record(Kind.DEAD_LETTERED, delivery.task_id, self._label, None, delivery.tag)
+        self._tell_failed(delivery, error, VERDICTS[Kind.DEAD_LETTERED if good else Kind.REQUEUED])
+
+    def _tell_failed(self, delivery: Delivery, error: BaseException, verdict: str) -> None:
+        if self._listener is not None:
+            self._tell(self._listener.failed, delivery.body, error, verdict)
 
     def _later(self) -> None:
         """Go on when the connection has been served."""
