@@ -16,7 +16,8 @@ from labkit.clients.consumer import Delivery
 class DeadLetters:
     """Publishes deliveries to ``queue`` on a consumer's ``channel``.
 
-    ``settle(delivery, error, good)`` is told what came of each: ``good`` is False where the broker refused it, or where there is no such queue.
+    ``settle(delivery, error, good)`` is told what came of each: ``good`` is False where the broker refused it, or
+    where there is no such queue.
     https://www.rabbitmq.com/docs/confirms#publisher-confirms
     """
 
