@@ -82,6 +82,7 @@ FOOT = 0.22  # of a row: below its bars, for what waits in its client
 MARK = 0.05  # inches: how wide the mark of a task that was handed over is
 LETTERS = 0.24  # inches: the height of a row with letters of 14 points
 LABELS = 1500  # numbers on bars at the most: beyond, nobody reads them
+SHORTEST = 0.001  # seconds on the axis
 MANY = 3000  # bars beyond which neighbours are drawn as one: they are thinner than a pixel
 FINEST = 0.006  # inches: what two bars may be apart and still be drawn as one
 
@@ -137,7 +138,7 @@ def _draw(told: Sequence[History], title: str, text: str, heads: Sequence[str]) 
     keys = key_rows(entries, width - (width_of(crash) + 0.6 if crashes else 0)) if entries or crashes else []
     key_height = len(keys) * 0.34 + (0.1 if keys else 0)
     chart = Chart(title, text, body=sum(above) + sum(rows) * row + AXIS * len(told) + key_height)
-    end = max(each.end for each in told) or 1.0
+    end = max(max(each.end for each in told), SHORTEST)
     names = [name for each in told for name in names_in(each.workers, NAME)]
     room = max(map(width_of, names), default=0) + 0.15
     x, bottom, _, y = chart.body
