@@ -39,6 +39,7 @@ from labkit.charts.drawable import by_name, run_names, shown
 from labkit.charts.history import History, history
 from labkit.charts.lettering import LARGE, NORMAL, SMALL, fit, height_of, names_in, width_of
 from labkit.ledger import Span
+from labkit.ledger.account import OVER
 from labkit.words import plural, seconds
 
 LOOKS = {
@@ -111,7 +112,10 @@ def timeline(runs: Any) -> Chart:
 def _compared(names: Sequence[str], told: Sequence[History]) -> str:
     order = sorted(range(len(told)), key=lambda at: told[at].end)
     fast, slow = told[order[0]], told[order[-1]]
-    if slow.end < fast.end * 1.1 or not fast.spans:
+    over = any(
+        seat.mode == OVER for each in told for seat in each.seats.values()
+    )  # who took how long is not seen
+    if over or slow.end < fast.end * 1.1 or not fast.spans:
         return f"{len(told)} runs on one time axis"
     title = f"{names[order[0]]} took {seconds(fast.end)}, {names[order[-1]]} {seconds(slow.end)}"
     if len(fit(title, WIDTH - 2 * PAD, LARGE, bold=True)) > 2:
