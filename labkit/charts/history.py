@@ -69,6 +69,8 @@ class History:
             who = f"{called(crashed[0])} crashed" if len(crashed) == 1 else f"{len(crashed)} crashes"
         if counts.lost:
             what = f"{counts.lost:,} of {plural(counts.published, 'task')} lost"
+            if any(map(self.unseen, crashed)):  # that alone loses nothing
+                return f"{what}, and {who}"
             return f"{who}: {what}" if crashed else what
         if self.downtimes:
             away = sum(end - start for start, end in self.downtimes)

@@ -341,7 +341,7 @@ class Ledger:
         return self._tasks_of(worker, {Kind.DELIVERED, Kind.REDELIVERED})
 
     def finished_by(self, worker: str) -> list[str]:
-        """The ids of what the worker finished, in order."""
+        """The ids of what the worker finished, in order; of a foreign one nobody sees that."""
         return self._tasks_of(worker, {Kind.FINISHED})
 
     def acknowledged_by(self, worker: str) -> list[str]:
