@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from labkit.charts.drawable import Shown
 from labkit.ledger import Kind, Ledger, Outcome, Seat, Span
-from labkit.ledger.account import OVER, done_word
+from labkit.ledger.seat import OVER, done_word
 from labkit.words import called, listed, natural, plural, seconds, some
 
 FEW = 4  # workers that a sentence names one by one

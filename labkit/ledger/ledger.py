@@ -16,8 +16,9 @@ from typing import Any, Literal
 
 from labkit import checks
 from labkit.ledger import attempts
-from labkit.ledger.account import Account, Columns, Delivery, Seat
+from labkit.ledger.account import Account, Columns
 from labkit.ledger.events import Counts, Event, Kind, Outcome, Span
+from labkit.ledger.seat import Delivery, Seat
 from labkit.tasks import Task
 
 # Events are folded into the compact store once so many have gathered.
