@@ -1,7 +1,16 @@
 """JupyterLab in a browser: a notebook opened, run and looked through."""
 
+from labkit.commands import servers
+
 READY = 120_000  # milliseconds until JupyterLab shows a notebook with its kernel, on a busy machine
 RUN = 240_000  # milliseconds for a lesson of half a minute
+
+
+def keep_notebooks_as_they_are():
+    """JupyterLab saves what is open after two minutes; what the tests open is the checkout's own."""
+    setting = servers.HOME / "settings/@jupyterlab/docmanager-extension/plugin.jupyterlab-settings"
+    setting.parent.mkdir(parents=True, exist_ok=True)
+    setting.write_text('{"autosave": false}')
 
 
 def open_notebook(page, url, name):

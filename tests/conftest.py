@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import signal
 import uuid
 from pathlib import Path
 
@@ -9,6 +10,10 @@ import pika.exceptions
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+if (
+    signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+):  # begun in the background: what we start would inherit that
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 process = os.environ.pop("PYTEST_XDIST_WORKER", None)  # ours, and not that of the programs that we start
 if process:  # of a parallel run: each has a broker of its own
     os.environ["LABKIT_HOME"] = str(Path(os.environ.get("LABKIT_HOME", ROOT)) / ".labkit" / "tests" / process)

@@ -150,11 +150,7 @@ def _producer(broker: Broker, quick: bool, rounds: int, say: Say) -> tuple[list,
 
 def _clients(broker: Broker, quick: bool, rounds: int, say: Say) -> tuple[list, str]:
     absent = [name for name, version in clients.installed().items() if version is None]
-    note = (
-        f"Not installed: {', '.join(absent)} (pip install -r tests/requirements.txt)."
-        if absent
-        else ""
-    )
+    note = f"Not installed: {', '.join(absent)} (pip install -r tests/requirements.txt)." if absent else ""
     if quick:
         names = tuple(name for name in ("pika", "kombu") if name not in absent)
         found, failed = clients.compare(broker, rounds=0, count=200, prefetches=(100,), names=names, say=say)

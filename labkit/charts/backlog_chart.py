@@ -35,6 +35,13 @@ HEADROOM = 1.16  # what the axis reaches beyond the highest value, so that its n
 MARKS = 0.34  # inches above a panel for each line of what happened to whom
 AXIS = 0.72  # inches below a panel for the axis
 LEAVING = 0.25  # seconds that a worker must leave before the end, for that to be part of the story
+# What happened to a worker, and what is known of one whose work is not seen.
+SEEN = {Kind.CRASHED: "crashed", Kind.STOPPED: "left", Kind.DISCONNECTED: "lost its connection"}
+UNSEEN = {
+    Kind.CRASHED: "was gone without a goodbye",
+    Kind.STOPPED: "had its connection closed",
+    Kind.DISCONNECTED: "lost its connection",
+}
 APART = 0.27  # inches between two labels
 
 
@@ -119,10 +126,13 @@ def _panel(run: Shown) -> _Panel:
     earlier = [point for point in points if point[0] < 0]  # the last of them holds until the next
     points = [(0.0, *point[1:]) for point in earlier[-1:]] + points[len(earlier) :]
     end = points[-1][0] if points else 0.0
-    words = {Kind.CRASHED: "crashed", Kind.STOPPED: "left", Kind.DISCONNECTED: "lost its connection"}
+    seats = ledger.seats()
     marks = [
-        (event.time - zero, f"{called(event.worker)} {words[event.kind]}")
-        for event in ledger.events(words)
+        (
+            event.time - zero,
+            f"{called(event.worker)} {(UNSEEN if seats[event.worker].unseen else SEEN)[event.kind]}",
+        )
+        for event in ledger.events(SEEN)
         if event.worker and event.time - zero < end - LEAVING
     ]
     downtimes = [(start - zero, stop - zero) for start, stop in ledger.downtimes()]

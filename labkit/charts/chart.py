@@ -48,16 +48,18 @@ class Look:
     label: str
     colour: str
     hatch: str = ""
+    edge: str = "white"  # the hatch's colour, too: white on the strong colours is seen from the back row
+    wide: float = 0.42  # inches in a key
 
     def style(self) -> dict[str, Any]:
         """The keyword arguments for a patch or a collection of them."""
-        # Hatches are drawn in the edge's colour; white on the strong colours is seen from the back row.
-        return {"facecolor": self.colour, "edgecolor": "white", "hatch": self.hatch, "linewidth": 0.8}
+        linewidth = 0.8 if self.edge == "white" else 1.6
+        return {"facecolor": self.colour, "edgecolor": self.edge, "hatch": self.hatch, "linewidth": linewidth}
 
     @property
     def key_width(self) -> float:
         """How many inches its entry in a key takes."""
-        return 0.5 + width_of(self.label) + 0.35
+        return self.wide + 0.08 + width_of(self.label) + 0.35
 
 
 class Chart(Figure):
@@ -121,8 +123,8 @@ class Chart(Figure):
         """Boxes with what their colours and hatches mean, in a line at these inches within the body."""
         x, y = self.body[0] + left, self.body[1] + bottom
         for look in looks:
-            self.box(x, y, 0.42, 0.2, **look.style())
-            self.text_at(x + 0.5, y + 0.1, look.label, verticalalignment="center", color=INK)
+            self.box(x, y, look.wide, 0.2, **look.style())
+            self.text_at(x + look.wide + 0.08, y + 0.1, look.label, verticalalignment="center", color=INK)
             x += look.key_width
 
     def png(self) -> bytes:

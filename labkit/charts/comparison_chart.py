@@ -26,6 +26,7 @@ from labkit.charts.chart import (
 from labkit.charts.drawable import shown
 from labkit.charts.lettering import SMALL, fit, height_of, width_of
 from labkit.errors import UsageError
+from labkit.ledger.account import OVER, done_word
 from labkit.words import called, listed, plural, seconds
 
 TIME = Look("makespan", BLUE)
@@ -61,6 +62,10 @@ def comparison(runs: Any, ideal: float | Sequence[float] | Mapping[str, float] |
     rest = sum(width for _, width in COLUMNS) + GUTTER * len(COLUMNS)
     widths = [chart.body[2] - room - rest, *(width for _, width in COLUMNS)]
     heads = [TIME.label, *(head for head, _ in COLUMNS)]
+    if any(one.doing != "busy" for one in rows):
+        heads[1] = "held tasks" if {one.doing for one in rows} == {"holding tasks"} else "busy / held"
+    if _word(rows) != "done":
+        heads[3] = "twice"
     x, y, _, whole = chart.body
     for at, lines in enumerate(names):
         middle = y + whole - head_height - (at + 0.5) * row
@@ -98,6 +103,8 @@ class _Row:
     lost: int
     twice: int
     handed_over: int
+    word: str  # for what was done, as far as that is known
+    doing: str  # what its workers did in their share of the time
 
     @property
     def ratio(self) -> float | None:
@@ -120,8 +127,17 @@ def _rows(runs: Any, ideal: Any) -> list[_Row]:
     for at, (panel, name) in enumerate(zip(panels, named, strict=True)):
         counts = panel.ledger.counts()
         makespan = panel.ledger.makespan() if times is None else times[at]
-        busy = panel.ledger.busy()
+        seats, busy = panel.ledger.seats(), panel.ledger.busy()
+        busy = {name: value for name, value in busy.items() if seats[name].mode != OVER}
         shares = tuple(min(value / makespan, 1.0) for value in busy.values()) if makespan else ()
+        foreign = {seats[name].foreign for name in busy}
+        doing = (
+            "busy"
+            if True not in foreign
+            else "holding tasks"
+            if len(foreign) == 1
+            else "busy or holding tasks"
+        )
         rows.append(
             _Row(
                 name,
@@ -133,6 +149,8 @@ def _rows(runs: Any, ideal: Any) -> list[_Row]:
                 counts.lost,
                 counts.done_twice,
                 counts.handed_over,
+                done_word(seats.values()),
+                doing,
             )
         )
     return rows
@@ -160,15 +178,28 @@ def _complete(rows: Sequence[_Row]) -> list[_Row]:
     return [row for row in rows if row.done == row.published]
 
 
+def _word(rows: Sequence[_Row]) -> str:
+    """The word for what was done that is true of every row."""
+    words = {row.word for row in rows if row.done}
+    return "done or acknowledged" if len(words) > 1 else words.pop() if words else "done"
+
+
 def _title(rows: Sequence[_Row]) -> str:
     complete = _complete(rows)
     if not complete:
-        return "None of these did all of their tasks"
+        word = _word(rows)
+        return (
+            f"In none of these were all tasks {word}"
+            if word != "done"
+            else "None of these did all of their tasks"
+        )
     best = min(complete, key=lambda row: row.makespan)
     others = [row for row in complete if row is not best]
     if len(rows) == 1:
         return f"{called(best.name)} took {seconds(best.makespan)}"
     if not others:
+        if (word := _word(rows)) != "done":
+            return f"Only in {called(best.name)} were all tasks {word}"
         return f"Only {called(best.name)} did all of its tasks"
     even = [row for row in others if row.makespan <= best.makespan * NEAR]
     if len(even) == len(others):
@@ -187,18 +218,22 @@ def _sentence(rows: Sequence[_Row]) -> str:
         told = [complete[0], complete[-1]]
     for row in told:
         if not row.makespan:
-            parts.append(f"{called(row.name)} finished nothing")
+            unseen = row.handed_over or row.doing != "busy"
+            parts.append(f"{called(row.name)} {'acknowledged' if unseen else 'finished'} nothing")
             continue
         part = f"{called(row.name)} took {seconds(row.makespan)}"
         if row.ratio is not None:
             part += f" ({row.ratio:.1f} times the best possible)"
-        parts.append(part + (f" with its workers busy {_share(row.busy)}" if row.busy else ""))
+        parts.append(part + (f" with its workers {row.doing} {_share(row.busy)}" if row.busy else ""))
     said = f"{'; '.join(parts)}."
     if len(rows) > MOST:
         said = f"Fastest and slowest of {len(rows)}: {said}"
     for row in [row for row in rows if row.done < row.published][:MOST]:
-        said += f" {called(row.name)} did {row.done:,} of {plural(row.published, 'task')}."
-    for what, values in (("Lost", [row.lost for row in rows]), ("Done twice", [row.twice for row in rows])):
+        did = f"{row.done:,} of {plural(row.published, 'task')}"
+        said += f" {called(row.name)} {f'did {did}' if row.word == 'done' else f'had {did} {row.word}'}."
+    word = _word(rows)
+    twice = (f"{word.capitalize()} twice", [row.twice for row in rows])
+    for what, values in (("Lost", [row.lost for row in rows]), twice):
         counted = [
             f"{value:,} with {called(row.name)}" for row, value in zip(rows, values, strict=True) if value
         ]
@@ -206,7 +241,8 @@ def _sentence(rows: Sequence[_Row]) -> str:
     if handed := [f"{row.handed_over:,} with {called(row.name)}" for row in rows if row.handed_over]:
         said += f" Handed over, fate unknown: {listed(handed)}."
     if not any(row.lost or row.twice or row.handed_over for row in rows):
-        said += " Nothing was lost, and nothing done twice."
+        known = "was" if word == "done" else "is known to be"
+        said += f" Nothing {known} lost, and nothing {'' if word == 'done' else 'was '}{word} twice."
     return said
 
 
@@ -224,7 +260,7 @@ def _makespans(
     labels = [[seconds(row.makespan) if row.makespan else "not done"] for row in rows]
     for row, lines in zip(rows, labels, strict=True):
         if row.done < row.published:
-            lines.append(f"{row.done:,} of {row.published:,} done")
+            lines.append(f"{row.done:,} of {row.published:,} {row.word}")
         elif row.ratio is not None:
             lines.append(f"{row.ratio:.1f} × best")
     after = max(width_of(line, SMALL, bold=True) for lines in labels for line in lines) + 0.25

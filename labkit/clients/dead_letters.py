@@ -14,24 +14,27 @@ from labkit.clients.consumer import Delivery
 
 
 class DeadLetters:
-    """Publishes deliveries to ``queue`` on a consumer's ``channel``; ``settle(delivery, good)`` says what came of it.
+    """Publishes deliveries to ``queue`` on a consumer's ``channel``.
 
-    ``good`` is False where the broker refused it, or where there is no such queue.
+    ``settle(delivery, error, good)`` is told what came of each: ``good`` is False where the broker refused it, or
+    where there is no such queue.
     https://www.rabbitmq.com/docs/confirms#publisher-confirms
     """
 
-    def __init__(self, channel: Channel, queue: str, settle: Callable[[Delivery, bool], None]) -> None:
+    def __init__(
+        self, channel: Channel, queue: str, settle: Callable[[Delivery, BaseException, bool], None]
+    ) -> None:
         self._channel, self._queue, self._settle = channel, queue, settle
-        self._waiting: dict[int, Delivery] = {}  # for a confirm, by its number
+        self._waiting: dict[int, tuple[Delivery, BaseException]] = {}  # for a confirm, by its number
         self._number = 0
         self._came_back = False  # the message whose confirm comes next
         channel.add_on_return_callback(self._returned)
         channel.confirm_delivery(self._confirmed)
 
-    def publish(self, delivery: Delivery) -> None:
-        """Publish it as it is, and persistent."""
+    def publish(self, delivery: Delivery, error: BaseException) -> None:
+        """Publish it as it is, and persistent; ``error`` is why it cannot be done."""
         self._number += 1
-        self._waiting[self._number] = delivery
+        self._waiting[self._number] = delivery, error
         properties = copy.copy(delivery.properties)
         properties.delivery_mode = pika.DeliveryMode.Persistent.value
         self._channel.basic_publish("", self._queue, delivery.body, properties, mandatory=True)
@@ -43,4 +46,4 @@ class DeadLetters:
         upto, good = frame.method.delivery_tag, isinstance(frame.method, Basic.Ack) and not self._came_back
         self._came_back = False
         for number in [n for n in self._waiting if n == upto or (frame.method.multiple and n < upto)]:
-            self._settle(self._waiting.pop(number), good)
+            self._settle(*self._waiting.pop(number), good)

@@ -350,22 +350,25 @@ class Worker(Consumer):
         try:
             result = perform(task, self.handlers)
         except BaseException as error:  # the handlers are the learner's, and may raise SystemExit
-            return functools.partial(self._performed, Kind.FAILED, delivery, task, error)
-        return functools.partial(self._performed, Kind.FINISHED, delivery, task, result)
-
-    def _performed(self, kind: Kind, delivery: Delivery, task: Task, result: object) -> None:
-        """In the loop: the handler has returned, or raised."""
-        if isinstance(result, BaseException) and kind is Kind.FAILED:
-            self._failed(delivery, result)
-        else:
-            with self._moment:
-                self._computing = False
-                if self._crashed:
-                    return
+            return functools.partial(self._raised, delivery, error)
+        with self._moment:
+            self._computing = False
+            if not self._crashed:
                 self.ledger.record(FINISHED, delivery.task_id, self._label, None, delivery.tag)
-            if self._listener is not None:
-                self._tell(self._listener.done, task, result)
-            self._finished(delivery)
+        return functools.partial(self._performed, delivery, task, result)
+
+    def _performed(self, delivery: Delivery, task: Task, result: object) -> None:
+        """In the loop: the handler has returned, and the ledger knows."""
+        if self._crashed:
+            return
+        if self._listener is not None:
+            self._tell(self._listener.done, task, result)
+        self._finished(delivery)
+        self._later()
+
+    def _raised(self, delivery: Delivery, error: BaseException) -> None:
+        """In the loop: the handler has raised."""
+        self._failed(delivery, error)
         self._later()
 
     def _finished(self, delivery: Delivery) -> None:
@@ -386,12 +389,12 @@ class Worker(Consumer):
             self.ledger.record(Kind.FAILED, delivery.task_id, self._label, str(error), delivery.tag)
         silent = self.ack != "manual" or self.ack_when == "before" or self._gone
         kind = Kind.ACKNOWLEDGED if silent else self._verdict()
-        if self._listener is not None:
-            self._tell(self._listener.failed, delivery.body, error, "" if silent else VERDICTS[kind])
         if not silent and self._dead_letters is not None:
-            self._dead_letters.publish(delivery)
-        elif not silent:
-            self._settle(kind, delivery)
+            self._dead_letters.publish(delivery, error)  # what became of it is told when that is confirmed
+        else:
+            if not silent:
+                self._settle(kind, delivery)
+            self._tell_failed(delivery, error, "" if silent else VERDICTS[kind])
         self._task = self.current = None
 
     def _verdict(self) -> Kind:
@@ -403,13 +406,18 @@ class Worker(Consumer):
         dead_letters = self.dead_letters or self.on_error == "dead-letter"
         return Kind.DEAD_LETTERED if dead_letters else Kind.REJECTED
 
-    def _parked(self, delivery: Delivery, good: bool) -> None:
+    def _parked(self, delivery: Delivery, error: BaseException, good: bool) -> None:
         """The dead-letter queue has it; or it goes back, if there is none."""
         if not good:
             self._settle(REQUEUED, delivery)
         elif self._channel is not None and self._reason is None:
             self._channel.basic_ack(delivery.tag)
             self.ledger.record(Kind.DEAD_LETTERED, delivery.task_id, self._label, None, delivery.tag)
+        self._tell_failed(delivery, error, VERDICTS[Kind.DEAD_LETTERED if good else Kind.REQUEUED])
+
+    def _tell_failed(self, delivery: Delivery, error: BaseException, verdict: str) -> None:
+        if self._listener is not None:
+            self._tell(self._listener.failed, delivery.body, error, verdict)
 
     def _later(self) -> None:
         """Go on when the connection has been served."""

@@ -137,9 +137,14 @@ class Seat:
         self.delivered = self.redelivered = self.automatic = self.acknowledged = 0
 
     @property
+    def unseen(self) -> bool:
+        """Whether its work is not seen: a foreign worker, or one that has its tasks handed over."""
+        return self.foreign or self.mode == OVER
+
+    @property
     def word(self) -> str:
         """Its state in one word; of one whose work is not seen it says no more than that."""
-        if self.foreign or self.mode == OVER:
+        if self.unseen:
             return "holding" if self.held else _UNSEEN.get(self.state, self.state)
         if self.state == "connected":
             return "paused" if self.paused else "working" if self.current is not None else "idle"

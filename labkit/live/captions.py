@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable, Sequence
 
 from labkit.ledger import Outcome, Seat
-from labkit.ledger.account import DONE, IN_FLIGHT, WAITING
+from labkit.ledger.account import DONE, IN_FLIGHT, OVER, WAITING, done_word
 from labkit.live.moment import State
 from labkit.loads import Load, Sample
 from labkit.words import plural
@@ -19,6 +20,19 @@ STATES = {
     "reconnecting": "↯ reconnecting",
     "crashed": "✕ crashed",
     "stopped": "■ left",
+    # Of those whose work is not seen:
+    "connected": "● connected",
+    "holding": "▷ holds tasks",
+    "disconnected": "↯ disconnected",
+    "gone": "✕ no goodbye",
+    "closed": "■ closed",
+}
+SAID = {
+    "crashed": "crashed",
+    "gone": "gone without a goodbye",
+    "paused": "paused",
+    "reconnecting": "reconnecting",
+    "disconnected": "disconnected",
 }
 
 NAMES = (
@@ -46,36 +60,59 @@ def strangers(state: State, sample: Sample | None) -> list[Load]:
     )
 
 
+def named(state: State) -> tuple[str, ...]:
+    """What the places of tasks are called, in the order of Outcome."""
+    return *NAMES[:DONE], done_word(state.seats), *NAMES[DONE + 1 :]
+
+
+def answers(seat: Seat) -> tuple[str, str]:
+    """What a worker did, as far as it is seen: a mark with a number, and the word for it."""
+    if seat.mode == OVER:
+        return f"⇥ {seat.delivered}", "handed over"
+    return f"✔ {seat.done}", "acknowledged" if seat.foreign else "done"
+
+
+def hand(seat: Seat) -> tuple[str, str]:
+    """What a worker whose work is not seen has in hand, and how much it does at a time, in words."""
+    if seat.mode == OVER:
+        return "its work is", "not seen"
+    lanes = len(seat.lanes)
+    return f"holds {len(seat.held)}" if seat.held else "", f"{lanes} at once" if lanes > 1 else ""
+
+
 def sum_of(state: State, counts: Sequence[int]) -> str:
     """Where the published tasks are, as a sum that adds up."""
     parts = [
-        f"{count} {name}" for count, name in zip(counts, NAMES, strict=True) if count or name in NAMES[:3]
+        f"{count} {name}"
+        for at, (count, name) in enumerate(zip(counts, named(state), strict=True))
+        if count or at <= DONE
     ]
-    twice = f"   ({state.done_twice} done twice)" if state.done_twice else ""
+    twice = f"   ({state.done_twice} {done_word(state.seats)} twice)" if state.done_twice else ""
     return f"{len(state.place)} published  =  {'  +  '.join(parts)}{twice}"
 
 
 def sentence(state: State, counts: Sequence[int]) -> str:
     """The picture for those who cannot see it."""
-    done = f"{counts[DONE]} of {plural(len(state.place), 'task')} done"
+    word = done_word(state.seats)
+    done = f"{counts[DONE]} of {plural(len(state.place), 'task')} {word}"
     parts = [f"{done}, {counts[WAITING]} ready, {counts[IN_FLIGHT]} with workers"]
     parts += [f"{count} {name}" for count, name in list(zip(counts, NAMES, strict=True))[3:] if count]
     if state.done_twice:
-        parts.append(f"{state.done_twice} done twice")
+        parts.append(f"{state.done_twice} {word} twice")
     said = ", ".join(parts) + "."
     if state.down:
         said += " The broker is down."
-    for word in ("crashed", "paused", "reconnecting"):
+    for word, words in SAID.items():
         names = [seat.name for seat in state.seats if seat.word == word]
         if names:
-            said += f" {', '.join(names[:5])}{' and others' if len(names) > 5 else ''} {word}."
+            said += f" {', '.join(names[:5])}{' and others' if len(names) > 5 else ''} {words}."
     return said
 
 
 def text(state: State, pace: Pace, title: str = "", width: int = 80) -> str:
     """The picture for a terminal."""
     counts, lines = state.counts(), [title] if title else []
-    lines.append(sum_of(state, counts))
+    lines += textwrap.wrap(sum_of(state, counts), width, subsequent_indent="   ") or [""]
     boxes = "▪" * min(counts[WAITING], width - 32)
     more = f" +{counts[WAITING] - len(boxes)}" if counts[WAITING] > len(boxes) else ""
     lines.append(
@@ -88,8 +125,10 @@ def text(state: State, pace: Pace, title: str = "", width: int = 80) -> str:
             again = "↻" if state.again[seat.current.task] else " "
             bar = f"{again}{state.label(seat.current.task):>4} {'█' * full}{'░' * (10 - full)}"
         tail = f"lost {len(seat.lost)}" if seat.lost else f"holds {seat.waits}" if seat.waits else ""
+        did = {"done": "done", "acknowledged": "acked", "handed over": "given"}[answers(seat)[1]]
+        number = seat.delivered if seat.mode == OVER else seat.done
         lines.append(
-            f"{short(seat.name, 13):<13} {STATES[seat.word]:<14} {bar:<16} {tail:<10} done {seat.done}".rstrip()
+            f"{short(seat.name, 13):<13} {STATES[seat.word]:<14} {bar:<16} {tail:<10} {did} {number}".rstrip()
         )
     if len(state.seats) > MOST:
         lines.append(f"and {len(state.seats) - MOST} more workers")

@@ -11,7 +11,7 @@ from itertools import islice
 
 from labkit.ledger import Delivery, Kind, Seat
 from labkit.ledger.account import LOST, WAITING
-from labkit.live.captions import MOST, NAMES, STATES, Pace, sentence, short, strangers, sum_of
+from labkit.live.captions import MOST, NAMES, STATES, Pace, answers, hand, sentence, short, strangers, sum_of
 from labkit.live.moment import State
 from labkit.loads import Load, Sample
 
@@ -90,7 +90,11 @@ class Layout:
             self._panel(2, y, WIDTH - 4, ROW - 4, f"worker {seat.word}")
             self._word(8, y + 16, "name", short(seat.name, 15))
             self._word(8, y + 31, f"is {seat.word}", STATES[seat.word])
-            self._current(seat, w, SLOT, y + 5, SLOT_WIDTH, pace)
+            if not seat.unseen or seat.current is not None:
+                self._current(seat, w, SLOT, y + 5, SLOT_WIDTH, pace)
+            else:
+                for line, words in enumerate(hand(seat)):
+                    self._word(SLOT, y + 16 + 15 * line, "small", words)
             waiting = [one for one in islice(seat.held.values(), MOST_BOXES) if one is not seat.current]
             if seat.lost and not waiting:
                 self._row(
@@ -113,8 +117,12 @@ class Layout:
                     y + 5,
                     looks.__getitem__,
                 )
-            self._word(DONE_LEFT, y + 17, "name", f"✔ {seat.done}")
-            self._panel(DONE_LEFT, y + 23, round(DONE_WIDTH * seat.dots / most), 6, "bar")
+            number, word = answers(seat)
+            self._word(DONE_LEFT, y + 17, "name", number)
+            if seat.unseen:
+                self._word(DONE_LEFT, y + 31, "small", word)
+            else:
+                self._panel(DONE_LEFT, y + 23, round(DONE_WIDTH * seat.dots / most), 6, "bar")
             y += ROW
         for load in others:
             self._panel(2, y, WIDTH - 4, ROW - 4, "worker other")
@@ -140,14 +148,16 @@ class Layout:
             if columns == 4:
                 self._word(x + 6, y + 16, "name", short(seat.name, 11))
                 self._word(x + 6, y + 31, f"is {seat.word}", STATES[seat.word])
-                self._current(seat, w, x + 112, y + 5, 46, pace)
+                if not seat.unseen or seat.current is not None:
+                    self._current(seat, w, x + 112, y + 5, 46, pace)
                 tail = f"✕{len(seat.lost)}" if seat.lost else f"+{waits}" if waits else ""
                 self._word(x + 164, y + 23, "alarm" if seat.lost else "", tail)
-                self._word(x + width - 10, y + 23, "name end", f"✔ {seat.done}")
+                self._word(x + width - 10, y + 23, "name end", answers(seat)[0])
             else:
                 self._word(x + 5, y + 15, f"is {seat.word}", f"{seat.name.rpartition('-')[2][:6]} {mark}")
-                self._word(x + width - 9, y + 15, "end", f"✔{seat.done}")
-                self._current(seat, w, x + 5, y + 19, 62, pace, height=14)
+                self._word(x + width - 9, y + 15, "end", answers(seat)[0].replace(" ", ""))
+                if not seat.unseen or seat.current is not None:
+                    self._current(seat, w, x + 5, y + 19, 62, pace, height=14)
                 tail = f"✕{len(seat.lost)}" if seat.lost else f"+{waits}" if waits else ""
                 self._word(x + width - 9, y + 31, "alarm end" if seat.lost else "end", tail)
         y = WORKERS_TOP - 16 + -(-len(seats) // columns) * ROW

@@ -357,7 +357,8 @@ def test_hatches_tell_the_bars_apart_without_colour():
 
     for looks in (LOADS, SPANS):
         coloured = {(look.colour, look.hatch) for look in looks.values()}
-        assert len(coloured) == len(looks)
+        # What is acknowledged or rejected by a worker that is not seen looks like what is done or failed.
+        assert len(coloured) == len(looks) - (2 if looks is SPANS else 0)
         assert {look.colour for look in looks.values()} <= {
             base.BLUE, base.GREEN, base.ORANGE, base.VERMILLION, base.PURPLE, base.SKY
         }  # fmt: skip

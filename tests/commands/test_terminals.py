@@ -138,7 +138,7 @@ class TestAMessageThatNobodyUnderstands:
         with worker() as program:
             program.wait_for(r"Failed: .*'task' is missing")
             program.wait_for("was rejected and discarded: nobody gets it any more")
-        assert depth() == 0
+        until(lambda: depth() == 0, "an empty queue")
 
     def test_nothing_is_claimed_where_the_management_api_does_not_answer(self, declare, broker, queue):
         declare()
@@ -157,7 +157,7 @@ class TestAMessageThatNobodyUnderstands:
         declare()
         with worker("--on-error", "acknowledge") as program:
             program.wait_for("was acknowledged all the same: nobody gets it any more")
-        assert depth() == 0
+        until(lambda: depth() == 0, "an empty queue")
 
     def test_it_is_moved_as_it_is_to_a_durable_queue_of_the_same_type(
         self, declare, worker, channel, queue, depth
@@ -172,7 +172,7 @@ class TestAMessageThatNobodyUnderstands:
             method, properties, body = channel.basic_get(f"{queue}.dead-letters", auto_ack=True)
             assert method and body.decode() == NOT_A_TASK
             assert properties.delivery_mode == 2 and properties.message_id == "of-another-program"
-            assert depth() == 0
+            until(lambda: depth() == 0, "an empty queue")
         finally:
             channel.queue_delete(f"{queue}.dead-letters")
 

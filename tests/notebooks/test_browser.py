@@ -1,7 +1,7 @@
 """A lesson in JupyterLab, in a real browser: opened, run to its end, and looked at."""
 
 import pytest
-from browsing import READY, RUN, open_notebook, run_all, scroll_through
+from browsing import READY, RUN, keep_notebooks_as_they_are, open_notebook, run_all, scroll_through
 from waiting import until
 
 from labkit.commands import start_command as start
@@ -10,6 +10,7 @@ from labkit.commands import start_command as start
 @pytest.fixture(scope="module")
 def jupyterlab():
     """JupyterLab as ``labkit start`` runs it; gives its address."""
+    keep_notebooks_as_they_are()
     with start.jupyterlab(None, browser=False) as server:
         yield start.wait_until_ready(server)
 

@@ -8,7 +8,7 @@ import threading
 import time
 
 import pytest
-from browsing import READY, RUN, open_notebook, run_all
+from browsing import READY, RUN, keep_notebooks_as_they_are, open_notebook, run_all
 from films import Film, panels, words
 from waiting import until
 
@@ -325,6 +325,7 @@ def test_a_strategy_keeps_what_has_no_control(broker):
 @pytest.fixture(scope="module")
 def site():
     """The server of ``labkit playground``; gives the address of its page."""
+    keep_notebooks_as_they_are()
     with start.jupyterlab(None, False, command.PAGE, command.page_options()) as server:
         yield start.wait_until_ready(server, command.PAGE)
 
