@@ -9,9 +9,9 @@ from tabulate import tabulate
 
 from labkit.setup.machine import say
 from labkit.tap import Connection, Tap
-from labkit.words import listed
+from labkit.words import listed, plural
 
-HEADS = ["connection", "consumes", "prefetch", "published", "held", "acked", "redelivered"]
+HEADS = ["connection", "consumes", "prefetch", "sent", "held", "acked", "redelivered"]
 ALIGN = ["left", "left", *["right"] * 5]
 UP, CLEAR = "\x1b[{}F", "\x1b[J"  # lines up; all below
 KEEP, BACK, END = "\x1b7", "\x1b8", "\x1b[K\n"  # where the cursor is; the rest of the line
@@ -73,7 +73,7 @@ class Table:
     def _tasks(self) -> str:
         counts = self._tap.ledger.counts()
         parts = [f"{number:,} {outcome.value}" for outcome, number in counts.by_outcome() if number]
-        return f"{counts.published:,} tasks{': ' if parts else ''}{listed(parts)}"
+        return f"{plural(counts.published, 'task')}{': ' if parts else ''}{listed(parts)}"
 
 
 def _row(one: Connection) -> list[str]:
@@ -90,6 +90,6 @@ def _line(one: Connection) -> str:
         return f"{one.name or 'a connection'} passes unseen: {one.opaque}"
     does = f"consumes {', '.join(dict.fromkeys(one.consumers))} (prefetch {one.prefetch or 'none'})"
     return (
-        f"{one.name} {does if one.consumers else 'is connected'}: published {one.published:,}, held {one.held:,},"
+        f"{one.name} {does if one.consumers else 'is connected'}: sent {one.published:,}, held {one.held:,},"
         f" acked {one.acknowledged:,}, redelivered {one.redelivered:,}"
     )
