@@ -218,8 +218,8 @@ def _sentence(rows: Sequence[_Row]) -> str:
         told = [complete[0], complete[-1]]
     for row in told:
         if not row.makespan:
-            unseen = row.handed_over or row.doing != "busy"
-            parts.append(f"{called(row.name)} {'acknowledged' if unseen else 'finished'} nothing")
+            known = "acknowledged" if row.handed_over or row.word != "done" else "finished"
+            parts.append(f"{called(row.name)} {known} nothing")
             continue
         part = f"{called(row.name)} took {seconds(row.makespan)}"
         if row.ratio is not None:
@@ -228,7 +228,7 @@ def _sentence(rows: Sequence[_Row]) -> str:
     said = f"{'; '.join(parts)}."
     if len(rows) > MOST:
         said = f"Fastest and slowest of {len(rows)}: {said}"
-    for row in [row for row in rows if row.done < row.published][:MOST]:
+    for row in [row for row in rows if row.done + row.handed_over < row.published][:MOST]:
         did = f"{row.done:,} of {plural(row.published, 'task')}"
         said += f" {called(row.name)} {f'did {did}' if row.word == 'done' else f'had {did} {row.word}'}."
     word = _word(rows)
@@ -257,10 +257,18 @@ def _share(busy: Sequence[float]) -> str:
 def _makespans(
     chart: Chart, axes: Axes, rows: Sequence[_Row], width: float, corner: tuple[float, float], height: float
 ) -> None:
-    labels = [[seconds(row.makespan) if row.makespan else "not done"] for row in rows]
+    labels = [
+        [seconds(row.makespan) if row.makespan else "not known" if row.handed_over else f"not {row.word}"]
+        for row in rows
+    ]
     for row, lines in zip(rows, labels, strict=True):
         if row.done < row.published:
-            lines.append(f"{row.done:,} of {row.published:,} {row.word}")
+            over = row.done + row.handed_over == row.published
+            lines.append(
+                f"{row.handed_over:,} handed over"
+                if over
+                else f"{row.done:,} of {row.published:,} {row.word}"
+            )
         elif row.ratio is not None:
             lines.append(f"{row.ratio:.1f} × best")
     after = max(width_of(line, SMALL, bold=True) for lines in labels for line in lines) + 0.25

@@ -39,6 +39,7 @@ from labkit.charts.drawable import by_name, run_names, shown
 from labkit.charts.history import History, history
 from labkit.charts.lettering import LARGE, NORMAL, SMALL, fit, height_of, names_in, width_of
 from labkit.ledger import Span
+from labkit.ledger.account import OVER
 from labkit.words import plural, seconds
 
 LOOKS = {
@@ -82,6 +83,7 @@ FOOT = 0.22  # of a row: below its bars, for what waits in its client
 MARK = 0.05  # inches: how wide the mark of a task that was handed over is
 LETTERS = 0.24  # inches: the height of a row with letters of 14 points
 LABELS = 1500  # numbers on bars at the most: beyond, nobody reads them
+SHORTEST = 0.001  # seconds on the axis
 MANY = 3000  # bars beyond which neighbours are drawn as one: they are thinner than a pixel
 FINEST = 0.006  # inches: what two bars may be apart and still be drawn as one
 
@@ -110,7 +112,10 @@ def timeline(runs: Any) -> Chart:
 def _compared(names: Sequence[str], told: Sequence[History]) -> str:
     order = sorted(range(len(told)), key=lambda at: told[at].end)
     fast, slow = told[order[0]], told[order[-1]]
-    if slow.end < fast.end * 1.1 or not fast.spans:
+    over = any(
+        seat.mode == OVER for each in told for seat in each.seats.values()
+    )  # who took how long is not seen
+    if over or slow.end < fast.end * 1.1 or not fast.spans:
         return f"{len(told)} runs on one time axis"
     title = f"{names[order[0]]} took {seconds(fast.end)}, {names[order[-1]]} {seconds(slow.end)}"
     if len(fit(title, WIDTH - 2 * PAD, LARGE, bold=True)) > 2:
@@ -137,7 +142,7 @@ def _draw(told: Sequence[History], title: str, text: str, heads: Sequence[str]) 
     keys = key_rows(entries, width - (width_of(crash) + 0.6 if crashes else 0)) if entries or crashes else []
     key_height = len(keys) * 0.34 + (0.1 if keys else 0)
     chart = Chart(title, text, body=sum(above) + sum(rows) * row + AXIS * len(told) + key_height)
-    end = max(each.end for each in told) or 1.0
+    end = max(max(each.end for each in told), SHORTEST)
     names = [name for each in told for name in names_in(each.workers, NAME)]
     room = max(map(width_of, names), default=0) + 0.15
     x, bottom, _, y = chart.body

@@ -67,7 +67,8 @@ def at_once(mode: str) -> int | None:
 
 def done_word(seats: Iterable[Seat]) -> str:
     """What is known of the tasks whose outcome is DONE: "done", "acknowledged", or "done or acknowledged"."""
-    words = {seat.foreign for seat in seats if seat.done}
+    told = [seat for seat in seats if seat.mode != OVER]
+    words = {seat.foreign for seat in told if seat.done} or {seat.foreign for seat in told}
     return "done" if True not in words else "acknowledged" if len(words) == 1 else "done or acknowledged"
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Callable, Sequence
 
 from labkit.ledger import Outcome, Seat
@@ -112,7 +111,8 @@ def sentence(state: State, counts: Sequence[int]) -> str:
 def text(state: State, pace: Pace, title: str = "", width: int = 80) -> str:
     """The picture for a terminal."""
     counts, lines = state.counts(), [title] if title else []
-    lines += textwrap.wrap(sum_of(state, counts), width, subsequent_indent="   ") or [""]
+    whole = sum_of(state, counts)
+    lines.append(whole if len(whole) <= width else " ".join(whole.split()))
     boxes = "▪" * min(counts[WAITING], width - 32)
     more = f" +{counts[WAITING] - len(boxes)}" if counts[WAITING] > len(boxes) else ""
     lines.append(

@@ -212,7 +212,7 @@ class Layout:
         cost = self.state.cost(t)
         width = self._widths.get((cost, size, self.state.dearest))
         if width is None:
-            dots = (cost or 0) * min(1.0, MOST_DOTS / self.state.dearest)
+            dots = (1.0 if cost is None else cost) * min(1.0, MOST_DOTS / self.state.dearest)
             width = round(max(SMALLEST, (BASE + PER_DOT * dots) * SIZES[size]), 1)
             self._widths[cost, size, self.state.dearest] = width
         return width

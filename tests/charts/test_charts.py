@@ -11,6 +11,7 @@ import sys
 import time
 from functools import cache
 
+import foreigners
 import pytest
 from matplotlib.collections import PolyCollection
 from matplotlib.colors import to_hex
@@ -169,6 +170,10 @@ CHARTS = {
     "timeline, restart": lambda: charts.timeline(restarted()),
     "timeline, side by side": lambda: charts.timeline([even(2, name=LONG * 3), crashed(), restarted()]),
     **{f"timeline, {n} workers": lambda n=n: charts.timeline(many(n, name=LONG)) for n in (1, 2, 16, 17, 64)},
+    **{f"timeline, foreign, {run.__name__}": lambda run=run: charts.timeline(run()) for run in foreigners.ALL},
+    "timeline, foreign, many at a time": lambda: charts.timeline(foreigners.several(250)),
+    "timeline, foreign, side by side": lambda: charts.timeline([run() for run in foreigners.ALL]),
+    "comparison, foreign": lambda: charts.comparison([run() for run in foreigners.ALL]),
     "timeline, none": lambda: charts.timeline(Ledger()),
     "backlog, restart": lambda: charts.backlog(restarted()),
     "backlog, crowd": lambda: charts.backlog([many(64, name=LONG), restarted()]),
@@ -359,7 +364,8 @@ def test_hatches_tell_the_bars_apart_without_colour():
         coloured = {(look.colour, look.hatch) for look in looks.values()}
         # What is acknowledged or rejected by a worker that is not seen looks like what is done or failed.
         assert len(coloured) == len(looks) - (2 if looks is SPANS else 0)
-        assert {look.colour for look in looks.values()} <= {
+        strong = [look for look in looks.values() if look.edge == "white" and look.wide > 0.1]
+        assert {look.colour for look in strong} <= {
             base.BLUE, base.GREEN, base.ORANGE, base.VERMILLION, base.PURPLE, base.SKY
         }  # fmt: skip
     assert len({look.hatch for look in LOADS.values()}) == len(LOADS)

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 
+import foreigners
 import nbclient
 import nbformat
 import pytest
@@ -78,6 +79,65 @@ def some_history(seed, ledger, moves=400, crew=4):
         elif move < 0.95 and queue:
             ledger.record(Kind.LOST, queue.pop())
         yield
+
+
+# ---------------------------------------------------------------- workers whose work is not seen
+
+
+def at(ledger, moment):
+    state = State(ledger)
+    state.read(moment)
+    scene = Layout(state).scene(now=moment, pace=still)
+    return state, scene, [text for _, _, _, text in scene["words"]]
+
+
+def test_a_foreign_worker_has_a_row_with_what_it_holds_and_what_it_answered():
+    _, scene, words = at(foreigners.several(), 2.5)
+    assert {"celery", "▷ holds tasks", "holds 4", "✔ 2", "acknowledged"} <= set(words)
+    assert {label: look for label, look in looks(scene).items() if label != "#6"} == dict.fromkeys(
+        ("#3", "#4", "#5"), "held"
+    )
+    assert looks(scene)["#6"] == "held again", "redelivered"
+    assert not [panel for panel in scene["panels"] if panel[4] == "slot"], "nobody knows what it works on"
+
+
+def test_what_one_at_a_time_works_on_is_shown():
+    state, scene, words = at(foreigners.killed(), 2.5)
+    assert looks(scene) == {"#3": "work", "#4": "work"}
+    assert "▷ holds tasks" in words and "▶ working" not in words, "it may have forgotten to acknowledge"
+    assert scene["say"] == "2 of 4 tasks acknowledged, 0 ready, 2 with workers."
+    state, scene, words = at(foreigners.killed(), 3.5)
+    assert "✕ no goodbye" in words
+    assert scene["say"].endswith("worker.py 2 gone without a goodbye.")
+    assert "crashed" not in in_words.text(state, still)
+
+
+def test_so_many_at_once_are_said():
+    assert {"holds 3", "2 at once"} <= set(at(foreigners.two_at_once(), 0.5)[2])
+
+
+def test_what_is_handed_over_is_counted_and_nothing_is_said_of_the_work():
+    state, scene, words = at(foreigners.handed_over(), 2.5)
+    assert {"● connected", "⇥ 14", "handed over", "its work is", "not seen"} <= set(words)
+    assert "given 14" in in_words.text(state, still)
+    assert scene["say"] == "0 of 14 tasks done, 0 ready, 0 with workers, 14 handed over."
+
+
+def test_a_crowd_of_foreign_workers_has_a_tile_each():
+    for crew in (12, 40):
+        said = [(0, f"w-{n}", "on", ("foreign", "foreign 1", "handed over")[n % 3]) for n in range(crew)]
+        said += [(1, f"w-{n}", "to", n + 1) for n in range(crew)]
+        words = at(foreigners.ledger(*said), 2)[2]
+        assert sum("⇥" in word for word in words) == crew // 3 + (crew % 3 > 2)
+        assert sum("working" in word or "idle" in word for word in words) == 0
+
+
+@pytest.mark.parametrize("run", foreigners.ALL)
+def test_every_moment_of_a_run_of_foreign_workers_can_be_drawn(run):
+    ledger = run()
+    for moment in (0.0, 0.5, 1.5, 2.1, 3.0, 7.0):
+        state, scene, _ = at(ledger, moment)
+        assert picture(scene) and in_words.text(state, still) and scene["say"].endswith(".")
 
 
 # ---------------------------------------------------------------- the picture says what the ledger says

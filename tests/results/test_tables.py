@@ -1,10 +1,12 @@
 """The table of a run says who had which task and what became of it."""
 
+import foreigners
 import pytest
 
 from labkit import tasks
 from labkit.ledger import Kind, Ledger
 from labkit.results import tables
+from labkit.results.run import Run
 
 
 @pytest.fixture
@@ -108,3 +110,35 @@ def test_it_reads_in_a_terminal_and_in_a_notebook(ledger):
     assert "1✔ 2✔ 3✔ 4✔" in repr(table)
     assert "&lt;Ada&gt;" in table._repr_html_()
     assert "<Ada>" not in table._repr_html_()
+
+
+def test_of_work_that_is_not_seen_the_table_says_what_was_answered():
+    def fates(ledger):
+        return {
+            name: [(cell.label, cell.fate) for cell in cells]
+            for name, cells in tables.who_had_what(ledger).rows.items()
+        }
+
+    assert fates(foreigners.killed()) == {
+        "worker.py": [("#1", "acknowledged"), ("#3", "acknowledged"), ("#4", "acknowledged again")],
+        "worker.py 2": [("#2", "acknowledged"), ("#4", "back")],
+    }
+    assert fates(foreigners.forgetful()) == {"003.py": [("#1", "held")], "nobody": [("#2", "open")]}
+    assert {fate for _, fate in fates(foreigners.handed_over())["auto.py"]} == {"over"}
+    said = foreigners.ledger(
+        (0, "a", "on", "foreign"), *((0, "a", "to", n) for n in (1, 2, 3)), (1, "a", "ack", 1), (1, "a", "reject", 2),
+        (1, "a", "dead", 3), (2, "a", "again", 1), (3, "a", "ack", 1),
+    )  # fmt: skip
+    assert fates(said) == {
+        "a": [("#1", "acknowledged"), ("#2", "rejected"), ("#3", "rejected"), ("#1", "acknowledged twice")]
+    }
+    assert tables.who_had_what(said).text == (
+        "3 tasks: 1 acknowledged, 1 dead-lettered, 1 lost. Lost: #2. Acknowledged more than once: #1."
+    )
+
+
+def test_a_run_says_acknowledged_of_work_that_is_not_seen_and_no_time_where_there_is_none():
+    assert repr(Run("a", foreigners.killed())) == "<Run 'a': 4 of 4 tasks acknowledged; 2 workers, 6.0 s>"
+    assert (
+        repr(Run("a", foreigners.handed_over())) == "<Run 'a': 0 of 14 tasks done, 14 handed over; 1 worker>"
+    )
