@@ -47,12 +47,12 @@ def listen():
 class Program:
     """A program that runs on: its lines are read as they come; it is killed at the end of the block."""
 
-    def __init__(self, *command, cwd=ROOT, **environment):
+    def __init__(self, *command, cwd=ROOT, stdin=subprocess.DEVNULL, **environment):
         self.process = subprocess.Popen(
             list(map(str, command)),
             cwd=cwd,
             env=variables(environment),
-            stdin=subprocess.DEVNULL,
+            stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

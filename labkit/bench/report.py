@@ -17,7 +17,7 @@ import psutil
 from tabulate import tabulate
 
 from labkit import __version__, management
-from labkit.bench import dispatch, liveview, own, scale, startup, throughput
+from labkit.bench import dispatch, liveview, own, scale, startup, tap_cost, throughput
 from labkit.bench import other_clients as clients
 from labkit.bench.rounds import Figure, Ratio
 from labkit.brokers import Broker
@@ -171,6 +171,15 @@ def _live(broker: Broker, quick: bool, rounds: int, say: Say) -> tuple[list, str
     return liveview.view(broker, rounds=rounds, count=500 if quick else 6000, say=say), ""
 
 
+def _tap(broker: Broker, quick: bool, rounds: int, say: Say) -> tuple[list, str]:
+    note = (
+        "Beside the tap's own processor time (CPU: the other's, divided by it). Two of a kind should agree."
+    )
+    if quick:
+        return tap_cost.tap(broker, rounds=1, scale=QUICK_TASKS, connections=50, say=say), note
+    return tap_cost.tap(broker, rounds=3 * rounds, say=say), note
+
+
 def _scale(broker: Broker, quick: bool, rounds: int, say: Say) -> tuple[list, str]:
     if quick:
         return scale.scale(broker, sizes=(1_000, 3_000), workers=(1, 8), chart_tasks=5_000, say=say), ""
@@ -189,6 +198,7 @@ SECTIONS = {
     "clients": ("Other Python clients on the same work", _clients),
     "dispatch": ("Prefetch 1 against the greedy schedule", _dispatch),
     "live": ("The live view, on and off", _live),
+    "tap": ("A tap between a client and the broker", _tap),
     "scale": ("Scale", _scale),
     "start": ("The start, step by step", _start),
 }

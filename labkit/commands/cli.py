@@ -21,6 +21,7 @@ COMMANDS = {
     "broker": "start, stop, restart, kill or look at the lab's RabbitMQ",
     "send": "publish messages from this terminal",
     "worker": "work on messages in this terminal",
+    "tap": "watch any AMQP program on its way to the broker, and disturb it",
     "compare": "run strategies on the same tasks and print a table",
     "playground": "compare strategies on a page of its own, without code",
     "bench": "measure the lab against bare pika and other clients",

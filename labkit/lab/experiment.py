@@ -14,7 +14,7 @@ from labkit.clients.worker import Worker
 from labkit.errors import LabError, QueueMissingError, WaitTimeoutError
 from labkit.lab.access import POLL, Access
 from labkit.lab.elsewhere import Elsewhere, Figures
-from labkit.lab.programs import Programs
+from labkit.lab.launch import Programs
 from labkit.ledger import Kind, Ledger, Outcome
 from labkit.loads import LoadSampler
 from labkit.tap.relay import Relay

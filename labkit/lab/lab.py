@@ -20,8 +20,8 @@ from labkit.errors import BrokerError, LabError, UsageError
 from labkit.lab import leftovers
 from labkit.lab.access import Access, queue_name
 from labkit.lab.experiment import Experiment
+from labkit.lab.launch import STARTED
 from labkit.lab.outage import Outage
-from labkit.lab.programs import STARTED
 from labkit.lab.tapped import BenchTap
 from labkit.ledger import Ledger
 from labkit.loads import Loads, Sample

@@ -25,6 +25,7 @@ class Book:
 
     ``dead_letters(queue)`` tells whether a queue has a dead-letter exchange that no declaration through the tap
     showed (a policy may give it one). ``at_once`` is how many tasks each consumer does at a time, for who knows.
+    ``queues`` are those that count; none named: all but those that go with their clients.
     """
 
     def __init__(
@@ -32,10 +33,11 @@ class Book:
         ledger: Ledger,
         *,
         at_once: int | None = None,
+        queues: Iterable[str] = (),
         dead_letters: Callable[[str], bool] = lambda _: False,
     ) -> None:
         self.ledger, self.at_once = ledger, at_once
-        self._ask = dead_letters
+        self._only, self._ask = frozenset(queues), dead_letters
         self._private: set[str] = set()  # queues that go with their clients: replies, control, events
         self._dead_letters: dict[str, bool] = {}
         self._bound: defaultdict[str, set[str]] = defaultdict(set)  # exchange → queues
@@ -85,6 +87,8 @@ class Book:
 
     def counts(self, queue: str) -> bool:
         """Whether what is in the queue are tasks."""
+        if self._only:
+            return queue in self._only
         return bool(queue) and queue not in self._private and not queue.startswith("amq.")
 
     def leads_to_tasks(self, exchange: str, routing_key: str) -> bool:

@@ -20,7 +20,7 @@ class Message(NamedTuple):
     """A message as far as it can be known again: headers are left out, because the broker adds to them."""
 
     id: str | None  # message_id, or else the header "id", or else correlation_id
-    print: bytes  # of ids and body: two messages with the same one cannot be told apart
+    print: bytes  # of the body, where there is no id: two messages with the same one cannot be told apart
     body: bytes
     content_type: str | None
 
@@ -143,7 +143,7 @@ class _Content:
 
     method: Any
     left: int = -1  # bytes; -1 before the header
-    properties: spec.BasicProperties = field(default_factory=spec.BasicProperties)
+    properties: spec.BasicProperties | None = None
     body: list[bytes] = field(default_factory=list)
 
 
@@ -217,7 +217,7 @@ class Conversation:
         if content.left > 0:
             return
         del channel.content[client]
-        message = _message(content.properties, b"".join(content.body))
+        message = _message(content.properties or _NONE, b"".join(content.body))
         method, number = content.method, frame.channel
         if isinstance(method, spec.Basic.Publish):
             if channel.numbering:
@@ -381,12 +381,14 @@ def _declared(method: Any, queue: str) -> Declared:
     )
 
 
+_NONE = spec.BasicProperties()
+
+
 def _message(properties: spec.BasicProperties, body: bytes) -> Message:
     header = (properties.headers or {}).get("id")
     name = _text(properties.message_id) or _text(header) or _text(properties.correlation_id)
-    mark = hashlib.blake2b(body, digest_size=12)
-    mark.update(f"\0{properties.message_id}\0{properties.correlation_id}".encode("utf-8", "surrogateescape"))
-    return Message(name or None, mark.digest(), body, properties.content_type)
+    mark = b"" if name else hashlib.blake2b(body, digest_size=12).digest()
+    return Message(name or None, mark, body, properties.content_type)
 
 
 def _text(value: object) -> str:

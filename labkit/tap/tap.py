@@ -79,6 +79,7 @@ class Tap(Relay):
 
     ``port``         where it listens on loopback; 0: any that is free
     ``at_once``      how many tasks a consumer does at a time, for who knows; else only a prefetch count of 1 tells
+    ``queues``       only these hold tasks; none named: all but those that go with their clients
     ``dead_letters`` whether a queue has a dead-letter exchange, for those whose declaration did not pass here
 
     Faults strike the connections of a ``name``, or all without one, and return how many that were; UsageError for
@@ -92,6 +93,7 @@ class Tap(Relay):
         *,
         port: int = 0,
         at_once: int | None = None,
+        queues: Iterable[str] = (),
         dead_letters: Callable[[str], bool] = lambda _: False,
     ) -> None:
         if not isinstance(ledger, Ledger):
@@ -99,7 +101,7 @@ class Tap(Relay):
         if at_once is not None:
             checks.whole("at_once", at_once, 1, AT_ONCE)
         self.ledger = ledger
-        self._book = Book(ledger, at_once=at_once, dead_letters=dead_letters)
+        self._book = Book(ledger, at_once=at_once, queues=queues, dead_letters=dead_letters)
         self._pids: dict[Wiretap, int] = {}
         self._undecoded = 0  # of connections that are over
         self.struck: list[Struck] = []  # oldest first

@@ -10,7 +10,7 @@ from terminal import BARE_PYTHON, ROOT, labkit
 
 import labkit as package
 
-SUBCOMMANDS = ["start", "broker", "send", "worker", "compare", "playground", "doctor", "test"]
+SUBCOMMANDS = ["start", "broker", "send", "worker", "tap", "compare", "playground", "doctor", "test"]
 BARE = [BARE_PYTHON, "-S", "-m", "labkit"]  # -S: no package is installed there
 
 

@@ -12,7 +12,7 @@ from waiting import until
 
 from labkit import tasks
 from labkit.errors import ProgramError, QueueMissingError, UsageError, WaitTimeoutError
-from labkit.lab import Lab, programs
+from labkit.lab import Lab, launch
 from labkit.setup import bootstrap
 from labkit.setup.ports import port_free
 
@@ -328,7 +328,7 @@ def test_names_go_on_where_others_have_them(lab, script):
     ("settings", "said"),
     [
         ({"n": 0}, "n is 0"),
-        ({"n": programs.MOST + 1}, "n is 51"),
+        ({"n": launch.MOST + 1}, "n is 51"),
         ({"n": True}, "n is True"),
         ({"n": 2, "names": ["a"]}, "names is"),
         ({"n": 2, "names": "ab"}, "names is 'ab'"),

@@ -137,7 +137,7 @@ class Programs:
         self, named: Mapping[str, list[str]], environment: dict[str, str], queue: str | None, timeout: float
     ) -> list[Program]:
         checks.seconds("timeout", timeout)
-        wanted = 0 if queue is None else self._consumers(queue) + len(named)
+        before = 0 if queue is None else self._consumers(queue)
         started: list[Program] = []
         try:
             for name, command in named.items():
@@ -145,7 +145,7 @@ class Programs:
             if queue is None:
                 self._watch(started, environment)
             else:
-                self._await_consumers(started, environment, queue, wanted, timeout)
+                self._await_consumers(started, environment, queue, before, timeout)
         except BaseException:  # Ctrl-C as well
             end(started)
             raise
@@ -155,10 +155,13 @@ class Programs:
     def _watch(self, started: list[Program], environment: Mapping[str, str]) -> None:
         """See whether one ends at once; a producer may, if all is well."""
         deadline = time.monotonic() + AT_ONCE
-        while time.monotonic() < deadline and any(one.exit_code is None for one in started):
-            for one in started:
-                if one.exit_code:
+        while True:
+            statuses = [one.exit_code for one in started]
+            for one, status in zip(started, statuses, strict=True):
+                if status:
                     raise self._ended(one, environment)
+            if None not in statuses or time.monotonic() > deadline:
+                return
             time.sleep(LOOK / 2)
 
     def _await_consumers(
@@ -166,11 +169,12 @@ class Programs:
         started: list[Program],
         environment: Mapping[str, str],
         queue: str,
-        wanted: int,
+        before: int,
         timeout: float,
     ) -> None:
         deadline = time.monotonic() + timeout
-        while (there := self._consumers(queue)) < wanted:
+        while (there := self._consumers(queue)) < before + len(started):
+            before = min(before, there)  # one that was killed just now was counted still
             self._lab.check()
             for one in started:
                 if one.exit_code is not None:
@@ -178,7 +182,8 @@ class Programs:
             if time.monotonic() > deadline:
                 said = "\n".join(f"{one.name} printed last:\n{one.last_lines()}" for one in started[:3])
                 raise WaitTimeoutError(
-                    f"After {timeout:g} s the broker shows {plural(there, 'consumer')} on {queue}, not {wanted}.",
+                    f"After {timeout:g} s the broker shows {plural(there, 'consumer')} on {queue},"
+                    f" not {before + len(started)}.",
                     do=f"{_hint(environment)}{said}",
                     limit=timeout,
                 )
