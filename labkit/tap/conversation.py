@@ -6,7 +6,7 @@ Pure: no clock, no socket. Delivery tags and confirms are counted per channel, a
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import takewhile
 from typing import Any, NamedTuple
@@ -170,21 +170,18 @@ class Conversation:
         self._channels: dict[int, _Channel] = {}
         self._closed = False
 
-    def hear(self, frame: Frame, *, client: bool) -> Iterator[Any]:
+    def hear(self, frame: Frame, *, client: bool) -> Sequence[Any]:
         """The events in a frame from the ``client``, or from the broker. Never raises."""
         try:
-            yield from self._hear(frame, client)
-        except Exception as error:  # whatever it is, the bytes are forwarded; who listens is told
-            yield Undecoded(f"{type(error).__name__}: {error}")
-
-    def _hear(self, frame: Frame, client: bool) -> Iterator[Any]:
-        if frame.kind == METHOD:
-            if (method := method_of(frame.payload)) is not None:
+            if frame.kind == METHOD:
+                method = method_of(frame.payload)
                 handler = _HANDLERS.get((type(method), client))
-                if handler is not None:
-                    yield from handler(self, frame.channel, method)
-        elif frame.kind in (CONTENT, BODY) and (channel := self._channels.get(frame.channel)):
-            yield from self._content(frame, channel, client)
+                return () if handler is None else list(handler(self, frame.channel, method))
+            if frame.kind in (CONTENT, BODY) and (channel := self._channels.get(frame.channel)):
+                return list(self._content(frame, channel, client))
+            return ()
+        except Exception as error:  # whatever it is, the bytes are forwarded; who listens is told
+            return (Undecoded(f"{type(error).__name__}: {error}"),)
 
     def _at(self, number: int) -> _Channel:
         if (found := self._channels.get(number)) is None:
