@@ -16,6 +16,7 @@ missing task that these counts do not show:
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from labkit.errors import LabError, QueueMissingError
@@ -61,6 +62,12 @@ class Elsewhere:
                 self._zero[queue] = (0, 0)
             else:
                 self._zero[queue] = (found.acknowledged, found.automatic)
+
+    def notice(self, queue: str, workers: Collection[str]) -> None:
+        """Look who else consumes: a worker that was cut off and is back may still be there twice, by its name."""
+        tags = {consumer.tag for consumer in self._management.consumers(queue)}
+        strangers = [tag for tag in tags.difference(workers) if self._management.alias((tag,)) is None]
+        self.seen = self.seen or bool(strangers)
 
     def look(self) -> Figures | None:
         """What others have and had; None where the broker does not tell, or has begun to count anew."""

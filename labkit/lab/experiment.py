@@ -177,7 +177,7 @@ class Experiment:
                 ready, consumers = self._lab.depth(queue)
                 total += ready
                 if consumers > sum(worker.queue == queue for worker in self.workers):
-                    self.elsewhere.seen = True
+                    self.elsewhere.notice(queue, {worker.name for worker in self.workers})
         return total
 
     def _others_are_through(self, missing: int) -> bool:

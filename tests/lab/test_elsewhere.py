@@ -218,3 +218,17 @@ def test_the_rule_for_three_missing_tasks(figures, seen, dropped, kind):
     elsewhere = Elsewhere(None, ledger)
     elsewhere.seen = seen
     assert elsewhere.fate(3, figures) is kind
+
+
+@pytest.mark.parametrize("type", ["classic", "quorum"])
+def test_a_worker_that_was_cut_off_and_is_back_is_no_stranger(lab, type):
+    for attempt in range(6):  # the broker may show its old consumer beside the new one for a moment
+        queue = lab.queue(f"back-{attempt}", type=type)
+        (worker,) = lab.workers(1, queue, ack="automatic", loads=False)
+        lab.publish(queue, tasks.equal(30, cost=1), wait=False, rate=100)
+        lab.wait(lambda worker=worker: worker.state == "working", "it to work")
+        worker.cut()
+        worker.speed = 20
+        run = lab.finish()
+        assert not run.counts.handed_over, run
+        assert run.counts.adds_up
