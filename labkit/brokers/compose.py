@@ -155,14 +155,19 @@ class Compose(Broker):
         self.fetch_image(say=say)
         began = time.monotonic()
         say(f"Starting {self.image} with Docker Compose ...")
+        refused: set[int] = set()
         for attempt in range(1, UP_ATTEMPTS + 1):
-            self._remember(ports=self._choose_ports(say), comes_back=True)
+            ports = self._choose_ports(say, refused)
+            self._remember(ports=ports, comes_back=True)
             try:
                 self._up(timeout)
                 break
-            except PortTakenError:  # between our look and Docker's
+            except (
+                PortTakenError
+            ):  # between our look and Docker's, or one that Docker alone knows to be taken
                 if attempt == UP_ATTEMPTS:
                     raise
+                refused.update(ports.values())
         self.wait_ready(max(1.0, began + timeout - time.monotonic()))
         self._remember(started=True)
         say(f"RabbitMQ answers at {self.address()} ({time.monotonic() - began:.0f} s).")
@@ -220,15 +225,15 @@ class Compose(Broker):
             name: wanted_port(name) or config.FIRST_PORTS[what] for name, (what, _) in PORTS.items()
         }
 
-    def _choose_ports(self, say: Say) -> dict[str, int]:
+    def _choose_ports(self, say: Say, refused: set[int]) -> dict[str, int]:
         chosen = config.wanted_ports(PORTS)
         for name, kept in self._ports().items():
             if name in chosen:
                 continue
-            if kept not in chosen.values() and config.unclaimed(PORTS[name][0], kept):
+            if kept not in {*chosen.values(), *refused} and config.unclaimed(PORTS[name][0], kept):
                 chosen[name] = kept
             else:
-                chosen[name] = config.free_port(PORTS[name][0], but=set(chosen.values()))
+                chosen[name] = config.free_port(PORTS[name][0], but={*chosen.values(), *refused})
                 say(f"Port {kept} is taken by another program; this broker takes {chosen[name]}.")
         return chosen
 

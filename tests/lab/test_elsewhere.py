@@ -2,6 +2,7 @@
 
 import threading
 import time
+from types import SimpleNamespace
 
 import pika
 import pytest
@@ -232,3 +233,16 @@ def test_a_worker_that_was_cut_off_and_is_back_is_no_stranger(lab, type):
         run = lab.finish()
         assert not run.counts.handed_over, run
         assert run.counts.adds_up
+
+
+@pytest.mark.parametrize(
+    ("tags", "seen"), [(["Ada", "Ada"], False), (["Ada", "ctag1.x"], True), (["tapped"], False)]
+)
+def test_only_a_consumer_of_another_name_is_a_stranger(tags, seen):
+    api = SimpleNamespace(
+        consumers=lambda queue: [SimpleNamespace(tag=tag) for tag in tags],
+        alias=lambda tags: "worker.py" if "tapped" in tags else None,
+    )
+    elsewhere = Elsewhere(api, Ledger())
+    elsewhere.notice("queue", {"Ada"})
+    assert elsewhere.seen is seen
