@@ -26,7 +26,7 @@ from labkit.charts.chart import (
 from labkit.charts.drawable import shown
 from labkit.charts.lettering import SMALL, fit, height_of, width_of
 from labkit.errors import UsageError
-from labkit.ledger.account import OVER, done_word
+from labkit.ledger.seat import OVER, done_word
 from labkit.words import called, listed, plural, seconds
 
 TIME = Look("makespan", BLUE)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from labkit.charts.drawable import Shown
 from labkit.ledger import Kind, Ledger, Outcome, Seat, Span
-from labkit.ledger.account import OVER, done_word
+from labkit.ledger.seat import OVER, done_word
 from labkit.words import called, listed, natural, plural, seconds, some
 
 FEW = 4  # workers that a sentence names one by one
@@ -69,6 +69,8 @@ class History:
             who = f"{called(crashed[0])} crashed" if len(crashed) == 1 else f"{len(crashed)} crashes"
         if counts.lost:
             what = f"{counts.lost:,} of {plural(counts.published, 'task')} lost"
+            if any(map(self.unseen, crashed)):  # that alone loses nothing
+                return f"{what}, and {who}"
             return f"{who}: {what}" if crashed else what
         if self.downtimes:
             away = sum(end - start for start, end in self.downtimes)

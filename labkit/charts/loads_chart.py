@@ -49,7 +49,11 @@ def loads(runs: Any) -> Chart:
     panels = shown(runs)
     given = [panel for panel in panels if panel.loads.final]
     if not given:
-        why = panels[0].loads.problem or "No worker was there when the broker was asked."
+        there = any(panel.ledger.workers for panel in panels)
+        nobody = (
+            "It was not asked while they were there." if there else "No worker was there when it was asked."
+        )
+        why = panels[0].loads.problem or nobody
         return empty("There are no loads to show", f"The broker gave no figures for any worker: {why}")
     return _one(panels[0]) if len(panels) == 1 else _several(panels)
 

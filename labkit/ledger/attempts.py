@@ -11,8 +11,8 @@ import heapq
 from collections import defaultdict
 from collections.abc import Sequence
 
-from labkit.ledger.account import FOREIGN, Delivery, at_once
 from labkit.ledger.events import Kind, Span
+from labkit.ledger.seat import FOREIGN, Delivery, at_once
 
 # How a foreign worker's delivery ended; whatever else did, the task went back to the queue.
 _HOW = {

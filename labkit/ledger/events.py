@@ -23,7 +23,7 @@ class Kind(IntEnum):
     REJECTED = 11  # without requeue, and the queue has no dead-letter exchange
     DEAD_LETTERED = 12  # without requeue, to the queue's dead-letter exchange
     LOST = 13  # neither the broker nor a worker has it any more
-    CONNECTED = 14  # a worker; its note is the acknowledgement mode (see account)
+    CONNECTED = 14  # a worker; its note is the acknowledgement mode (see seat)
     DISCONNECTED = 15
     CRASHED = 16
     STOPPED = 17

@@ -16,8 +16,9 @@ from typing import Any, Literal
 
 from labkit import checks
 from labkit.ledger import attempts
-from labkit.ledger.account import Account, Columns, Delivery, Seat
+from labkit.ledger.account import Account, Columns
 from labkit.ledger.events import Counts, Event, Kind, Outcome, Span
+from labkit.ledger.seat import Delivery, Seat
 from labkit.tasks import Task
 
 # Events are folded into the compact store once so many have gathered.
@@ -341,7 +342,7 @@ class Ledger:
         return self._tasks_of(worker, {Kind.DELIVERED, Kind.REDELIVERED})
 
     def finished_by(self, worker: str) -> list[str]:
-        """The ids of what the worker finished, in order."""
+        """The ids of what the worker finished, in order; of a foreign one nobody sees that."""
         return self._tasks_of(worker, {Kind.FINISHED})
 
     def acknowledged_by(self, worker: str) -> list[str]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from labkit.ledger import Outcome, Seat
-from labkit.ledger.account import DONE, IN_FLIGHT, OVER, WAITING, done_word
+from labkit.ledger.account import DONE, IN_FLIGHT, WAITING
+from labkit.ledger.seat import OVER, done_word
 from labkit.live.moment import State
 from labkit.loads import Load, Sample
 from labkit.words import plural

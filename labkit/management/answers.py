@@ -6,12 +6,16 @@ it is then 0, or empty.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 FRESH_AGE = 1.6  # seconds: the age of figures with the lab's own configuration
 DEFAULT_AGE = 6.5  # seconds: with RabbitMQ's defaults, 5 s to collect and then some
+
+# Consumer tags that nobody chose: Celery's, pika's, RabbitMQ's own.
+MADE_UP = re.compile(r"None\d+|ctag\d+\..*|amq\.ctag-.*")
 
 Row = Mapping[str, Any]  # one object of an answer
 
@@ -85,6 +89,13 @@ class Connection:
     user_provided_name: str
     user: str
     state: str
+    product: str  # the client's library
+
+    @property
+    def label(self) -> str:
+        """What to call a client that gave itself no name: its library and its port, as far as they are known."""
+        port = self.name.partition(" -> ")[0].rpartition(":")[2]
+        return f"{self.product} {port}" if self.product and port.isdigit() else self.name
 
     @classmethod
     def read(cls, row: Row) -> Connection:
@@ -94,6 +105,7 @@ class Connection:
             user_provided_name=text(row, "user_provided_name"),
             user=text(row, "user"),
             state=text(row, "state"),
+            product=text(row, "client_properties", "product"),
         )
 
 
@@ -146,13 +158,16 @@ class Channel:
         return len(self.tags)
 
     @classmethod
-    def read(cls, row: Row, names: Mapping[str, str], consumers: Sequence[Consumer]) -> Channel:
-        """One row of a listing of channels, with the connections' ``names`` and the channel's own consumers."""
+    def read(cls, row: Row, connections: Mapping[str, Connection], consumers: Sequence[Consumer]) -> Channel:
+        """One row of a listing of channels, with the ``connections`` by name and the channel's own consumers."""
         connection = text(row, "connection_details", "name")
+        client = connections.get(connection)
+        chosen = [one.tag for one in consumers if not MADE_UP.fullmatch(one.tag)]
         return cls(
             name=row["name"],
             connection=connection,
-            worker=names.get(connection) or (consumers[0].tag if consumers else connection),
+            worker=(client.user_provided_name if client else "")
+            or next(iter(chosen), client.label if client else connection),
             queues=tuple(sorted({consumer.queue for consumer in consumers})),
             tags=tuple(consumer.tag for consumer in consumers),
             automatic=number(row, "message_stats", "deliver_no_ack"),

@@ -94,7 +94,8 @@ class Management(Api):
 
     def connections(self) -> list[Connection]:
         """The open connections to the virtual host."""
-        rows = self._list(f"vhosts/{self._vhost}/connections", columns="name,user_provided_name,user,state")
+        columns = "name,user_provided_name,user,state,client_properties"
+        rows = self._list(f"vhosts/{self._vhost}/connections", columns=columns)
         return [Connection.read(row) for row in rows if "name" in row]
 
     def consumers(self, queue: str | None = None) -> list[Consumer]:
@@ -105,8 +106,9 @@ class Management(Api):
     def channels(self) -> list[Channel]:
         """The open channels of the virtual host, each with its worker's name and its queues.
 
-        The name is the one that ``alias`` knows, or that the client gave its connection, or the consumer's tag where
-        it gave none. Never a port: behind Docker the broker sees another one than the client.
+        The name is the one that ``alias`` knows, or that the client gave its connection, or its consumer's tag if it
+        chose one. Else it is called by its library, with a port to tell it apart by; behind Docker that port is
+        another one than the client's own.
         """
         # Consumers before the counts, which are then the youngest; names last, so that none is missing.
         consumers: dict[str, list[Consumer]] = {}
@@ -114,8 +116,10 @@ class Management(Api):
             consumers.setdefault(consumer.channel, []).append(consumer)
         columns = "name,connection_details,message_stats,messages_unacknowledged,prefetch_count"
         rows = self._list(f"vhosts/{self._vhost}/channels", columns=columns)
-        names = {connection.name: connection.user_provided_name for connection in self.connections()}
-        found = [Channel.read(row, names, consumers.get(row["name"], [])) for row in rows if "name" in row]
+        connections = {connection.name: connection for connection in self.connections()}
+        found = [
+            Channel.read(row, connections, consumers.get(row["name"], [])) for row in rows if "name" in row
+        ]
         # The broker may list a channel before its connection, without details; nobody's name is known then.
         found = [channel for channel in found if channel.connection]
         aliases = [self.alias(channel.tags) for channel in found]

@@ -9,8 +9,8 @@ from typing import Any
 
 from labkit.errors import SavedRunError
 from labkit.ledger import Ledger, saved
-from labkit.ledger.account import done_word
 from labkit.ledger.events import Counts, Outcome
+from labkit.ledger.seat import done_word
 from labkit.loads import Loads
 from labkit.words import plural
 

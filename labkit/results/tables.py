@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from labkit.errors import UsageError
 from labkit.ledger import Delivery, Kind, Ledger, Outcome
-from labkit.ledger.account import FOREIGN, LEAVES, done_word
+from labkit.ledger.account import LEAVES
+from labkit.ledger.seat import FOREIGN, done_word
 from labkit.results.run import Run
 from labkit.words import plural
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from labkit.errors import LabError
 from labkit.ledger import Kind, Ledger
-from labkit.ledger.account import FOREIGN, OVER
+from labkit.ledger.seat import FOREIGN, OVER
 from labkit.tap import conversation as said
 from labkit.tasks.handlers import parse
 

@@ -358,7 +358,7 @@ def test_loads_that_do_not_agree_with_the_ledger_say_by_how_much():
 
 def test_hatches_tell_the_bars_apart_without_colour():
     from labkit.charts.loads_chart import LOOKS as LOADS
-    from labkit.charts.timeline_chart import LOOKS as SPANS
+    from labkit.charts.timeline_looks import LOOKS as SPANS
 
     for looks in (LOADS, SPANS):
         coloured = {(look.colour, look.hatch) for look in looks.values()}
@@ -490,7 +490,7 @@ def test_a_hundred_thousand_tasks_are_drawn_within_two_seconds():
 def test_neighbours_thinner_than_a_pixel_are_one_bar_and_gaps_stay_gaps():
     import numpy as np
 
-    from labkit.charts.timeline_chart import _merged
+    from labkit.charts.timeline_rows import _merged
 
     start = np.array([0.0, 1.0, 5.0, 0.0, 0.5])
     stop = np.array([1.0, 2.0, 6.0, 3.0, 0.6])

@@ -104,6 +104,15 @@ def test_two_acknowledgements_of_a_task_are_told_as_that():
     assert in_words(ledger)[1].endswith("1 task was acknowledged twice.")
 
 
+def test_a_connection_that_ends_is_not_why_a_rejected_task_is_lost():
+    ledger = foreigners.ledger(
+        (0, "a", "on", "foreign 1"), (0, "a", "to", 1), (1, "a", "reject", 1), (2, "a", "crash"), published=1
+    )  # fmt: skip
+    title, text = in_words(ledger)
+    assert title == "1 of 1 task lost, and a was gone without a goodbye"
+    assert "Lost is task #1." in text and text.endswith("1 delivery was rejected.")
+
+
 def test_a_forgotten_acknowledgement_is_not_work():
     title, text = in_words(foreigners.forgetful())
     assert title.startswith("1 worker, no task acknowledged in")

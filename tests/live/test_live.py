@@ -603,3 +603,14 @@ def test_what_others_had_is_counted_in_the_picture_and_in_its_words():
         "0 of 3 tasks done, 0 ready, 0 with workers, 1 lost, 1 handed over, 1 done elsewhere."
     )
     assert {"1 lost", "1 handed over", "1 done elsewhere"} <= set(words(scene))
+
+
+def test_a_replay_knows_when_a_foreign_worker_will_answer():
+    playing = live.Replay(Run("killed", foreigners.killed()), screen=Film())
+    try:
+        playing.pause()
+        playing.go_to(2.5)
+        boxes = {box[6].lstrip("↻"): box[7:] for box in playing.scene["boxes"]}
+    finally:
+        playing.stop()
+    assert boxes["#3"][0] == 0.5, "delivered at 1 s, answered at 4 s"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import socket
 import threading
 import time
@@ -138,6 +139,18 @@ def test_automatic_acknowledgement_counts_as_delivered(api, connect, queue):
 
     found = until(counted, "4 deliveries")
     assert (found.automatic, found.acknowledged, found.unacknowledged) == (4, 0, 0)
+
+
+@pytest.mark.parametrize("tag", ["None2", "", None])  # Celery's, RabbitMQ's own, pika's own
+def test_a_connection_without_a_name_and_a_chosen_tag_goes_by_its_library_and_a_port(broker, api, queue, tag):
+    parameters = broker.parameters("")
+    parameters.client_properties = None
+    with contextlib.closing(brokers.connect(parameters)) as connection:
+        channel = connection.channel()
+        channel.queue_declare(queue, durable=True, arguments={"x-queue-type": "classic"})
+        channel.basic_consume(queue, lambda *_: None, **({} if tag is None else {"consumer_tag": tag}))
+        (found,) = until(lambda: [each for each in api.channels() if queue in each.queues], "the channel")
+        assert re.fullmatch(r"Pika Python Client Library \d+", found.worker), found
 
 
 def test_a_connection_without_a_name_goes_by_its_consumers_tag(broker, api, queue):
