@@ -129,8 +129,8 @@ def _taken(port: int, broker: Broker) -> PortTakenError:
     if broker.can_restart and broker.address().endswith(f":{port}"):
         return PortTakenError(
             f"Port {port} is the lab's own broker's.",
-            do="Move it: `python3 -m labkit broker stop`, then `python3 -m labkit broker start` with the"
-            f" environment variable LABKIT_AMQP_PORT={port + 1}, and give that to this command, too.",
+            do="Move it: `python3 -m labkit broker restart` with the environment variable"
+            f" LABKIT_AMQP_PORT={port + 1}.",
         )
     return PortTakenError(
         f"Port {port} is taken by another program.",
