@@ -193,9 +193,8 @@ class Program:
             time.sleep(POLL)
 
     def _send(self, name: str) -> None:
-        with contextlib.suppress(
-            OSError, ValueError
-        ):  # its guard has ended and the pipe is closed: so has it
+        # If its guard has ended, or the pipe is closed already, so has the program.
+        with contextlib.suppress(OSError, ValueError):
             self._commands.write(f"{name}\n".encode())
 
     def ask_to_end(self) -> None:
@@ -240,15 +239,12 @@ def environment(url: str, parameters: pika.connection.Parameters) -> dict[str, s
 
 def address(parameters: pika.connection.Parameters) -> str:
     """The address that leads where the parameters lead, for any AMQP client; the password is in it."""
-    who, host = parameters.credentials, parameters.host
-    user = (
-        f"{_quoted(who.username)}:{_quoted(who.password)}@" if isinstance(who, pika.PlainCredentials) else ""
-    )
+    scheme, user = "amqps" if parameters.ssl_options else "amqp", ""
+    if isinstance(who := parameters.credentials, pika.PlainCredentials):
+        user = f"{_quoted(who.username)}:{_quoted(who.password)}@"
+    host = f"[{parameters.host}]" if ":" in parameters.host else parameters.host
     heartbeat = f"?heartbeat={parameters.heartbeat}" if isinstance(parameters.heartbeat, int) else ""
-    return (
-        f"amqp{'s' if parameters.ssl_options else ''}://{user}{f'[{host}]' if ':' in host else host}"
-        f":{parameters.port}/{_quoted(parameters.virtual_host)}{heartbeat}"
-    )
+    return f"{scheme}://{user}{host}:{parameters.port}/{_quoted(parameters.virtual_host)}{heartbeat}"
 
 
 def _quoted(text: str) -> str:

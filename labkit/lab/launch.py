@@ -231,6 +231,6 @@ def _hint(environment: Mapping[str, str]) -> str:
     if host in HERE and port == str(USUAL_PORT):
         return ""
     return (
-        f"The broker is at {host}:{port}, not at localhost:{USUAL_PORT}: have the program connect to"
-        " os.environ['AMQP_URL'].\n"
+        f"The broker is at {host}:{port}, not at localhost:{USUAL_PORT}: have the program connect to the address"
+        " in its environment variable AMQP_URL.\n"
     )
