@@ -77,6 +77,11 @@ class Consumer(Link):
         """How many tasks were delivered to it that it has not started."""
         return len(self._buffer)
 
+    @property
+    def consuming(self) -> bool:
+        """Whether it is subscribed now; who is in a task may have lost its connection and not be back yet."""
+        return self._consuming
+
     def _go_on(self) -> None:
         """In the loop: something has come in."""
         raise NotImplementedError

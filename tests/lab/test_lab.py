@@ -500,3 +500,17 @@ def test_what_another_thread_does_with_the_bench_can_be_ended_at_once(lab, doing
     again = lab.queue("again")  # a closed bench may be used again
     lab.workers(1, again)
     assert lab.run(tasks.equal(2), again, timeout=60).counts.done == 2
+
+
+def test_who_waits_for_new_workers_does_not_wait_for_a_paused_one_that_was_cut_off(lab):
+    queue = lab.queue("paused-and-cut")
+    lab.publish(queue, tasks.equal(4, cost=3))
+    (paused,) = lab.workers(1, queue, loads=False)
+    lab.wait(lambda: paused.state == "working", "it to work")
+    paused.pause()
+    assert paused.cut()  # it comes back when it may end its task
+    (other,) = lab.workers(1, queue, loads=False, timeout=5)
+    assert other.consuming
+    lab.wait(lambda: not paused.consuming, "it to notice")
+    paused.resume()
+    assert lab.finish().counts.done == 4
