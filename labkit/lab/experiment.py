@@ -109,7 +109,9 @@ class Experiment:
 
     def _consuming(self, queue: str) -> int:
         """How many of its workers consume from the queue; one that consumed before may have crashed meanwhile."""
-        return sum(worker.queue == queue and worker.is_alive() and worker.consuming for worker in self.workers)
+        return sum(
+            worker.queue == queue and worker.is_alive() and worker.consuming for worker in self.workers
+        )
 
     # --- the end -----------------------------------------------------------------------------
 

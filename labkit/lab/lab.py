@@ -79,9 +79,15 @@ class Lab(Access):
     def begin(self) -> None:
         """Start a new experiment: a fresh ledger, no workers, no queues in use. Queues keep what is in them."""
         try:
-            self._experiment.stop()
+            self._stop()
         finally:
             self._renew()
+
+    def _stop(self) -> None:
+        """End the present experiment; what the lab clears away is nobody's crash, so the taps hear of the end first."""
+        for tap in self.taps:
+            tap.follow(Ledger())
+        self._experiment.stop()
 
     def _renew(self) -> None:
         """The next experiment; who comes through a tap goes on in it."""
@@ -412,7 +418,7 @@ class Lab(Access):
         if experiment.sampler is not None:
             run.loads = experiment.sampler.final()
             self.check()
-        experiment.stop()
+        self._stop()
         experiment.account_for_missing()
         self._renew()
         return run

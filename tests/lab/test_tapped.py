@@ -1,12 +1,13 @@
 """A learner's own programs behind the bench's tap: in the ledger, in the broker's figures, and waited for."""
 
+import sys
 import threading
 import time
 
 import pika
 import pytest
 
-from labkit import tasks
+from labkit import charts, tasks
 from labkit.lab import Lab
 from labkit.ledger import Kind, Outcome
 from labkit.loads import Load
@@ -130,3 +131,19 @@ def test_a_process_that_is_killed_in_a_task_leaves_it_to_the_other_one_and_both_
     assert any(event.kind is Kind.CRASHED and event.worker == "Ben" for event in run.ledger.events())
     work = [span for span in run.ledger.spans() if span.worker == "Ada"]
     assert {span.how for span in work} == {"acknowledged"}
+
+
+def test_what_the_lab_clears_away_is_nobodys_crash(lab):
+    queue = lab.queue("cleared")
+    program = (
+        "import os, pika; c = pika.BlockingConnection(pika.URLParameters(os.environ['AMQP_URL'])).channel()\n"
+        f"for m, _, b in c.consume({queue!r}): c.basic_ack(m.delivery_tag)"
+    )
+    with lab.tap():
+        (ada,) = lab.program([sys.executable, "-c", program], names=["Ada"], consumers=queue)
+        run = lab.run(tasks.equal(3), queue)
+    assert ada.state in ("ended", "killed")
+    (row,) = run.workers
+    ends = [event.kind for event in run.ledger.events({Kind.CRASHED, Kind.STOPPED, Kind.DISCONNECTED})]
+    assert ends == [Kind.STOPPED]
+    assert "goodbye" not in charts.timeline(run).sentence
