@@ -416,8 +416,9 @@ class Worker(Consumer):
         self._tell_failed(delivery, error, VERDICTS[Kind.DEAD_LETTERED if good else Kind.REQUEUED])
 
     def _tell_failed(self, delivery: Delivery, error: BaseException, verdict: str) -> None:
-        if self._listener is not None:
-            self._tell(self._listener.failed, delivery.body, error, verdict)
+        """Say what became of it, once what was said to the broker is on its way."""
+        if (listener := self._listener) is not None:
+            self._soon(lambda: self._tell(listener.failed, delivery.body, error, verdict))
 
     def _later(self) -> None:
         """Go on when the connection has been served."""
