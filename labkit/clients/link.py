@@ -21,6 +21,7 @@ from labkit.brokers.connection import check_parameters, explain, quiet_pika
 from labkit.errors import LabError
 
 FIRST_DELAY, LAST_DELAY = 0.2, 2.0  # seconds between attempts to reconnect: doubling from one to the other
+DRAIN = 0.001  # seconds between looks whether everything was sent
 CLOSE_LIMIT = 1.0  # seconds that the broker gets to say goodbye before the connection is cut
 
 
@@ -225,6 +226,13 @@ class Link(threading.Thread):
         """Have the loop call this when it has served the connection, so many seconds from now."""
         if self._loop is not None:
             self._loop.call_later(seconds, callback)
+
+    def _when_sent(self, then: Callable[[], None]) -> None:
+        """In the loop: call this when nothing waits to be sent any more."""
+        if self._gone or not self._unsent():
+            then()
+        else:
+            self._soon(lambda: self._when_sent(then), DRAIN)
 
     def _unsent(self) -> int:
         """How many bytes wait to be sent."""

@@ -12,7 +12,7 @@ from pika.channel import Channel
 from pika.spec import Basic, BasicProperties
 
 from labkit import checks
-from labkit.clients.link import Link
+from labkit.clients.link import DRAIN, Link
 from labkit.errors import (
     AccessRefusedError,
     LabError,
@@ -28,7 +28,6 @@ PUBLISHED, CONFIRMED = int(Kind.PUBLISHED), int(Kind.CONFIRMED)  # an Enum's att
 WIDEST = 65_535  # messages that may wait for their confirms
 AT_A_TIME = 100  # messages published before the connection is served again
 MOST_UNSENT = 262_144  # bytes that wait to be sent, before more is published
-DRAIN = 0.001  # seconds between looks whether they were sent
 
 
 class Producer(Link):

@@ -295,7 +295,6 @@ class Worker(Consumer):
             task = None if text else parse(body, task_id, properties.content_type)
         except TaskError as error:
             self._failed(delivery, error)
-            self._later()
             return
         if task is not None and self._listener is not None:
             self._tell(self._listener.received, task, again)
@@ -350,7 +349,7 @@ class Worker(Consumer):
         try:
             result = perform(task, self.handlers)
         except BaseException as error:  # the handlers are the learner's, and may raise SystemExit
-            return functools.partial(self._raised, delivery, error)
+            return functools.partial(self._failed, delivery, error)
         with self._moment:
             self._computing = False
             if not self._crashed:
@@ -364,11 +363,6 @@ class Worker(Consumer):
         if self._listener is not None:
             self._tell(self._listener.done, task, result)
         self._finished(delivery)
-        self._later()
-
-    def _raised(self, delivery: Delivery, error: BaseException) -> None:
-        """In the loop: the handler has raised."""
-        self._failed(delivery, error)
         self._later()
 
     def _finished(self, delivery: Delivery) -> None:
@@ -391,11 +385,18 @@ class Worker(Consumer):
         kind = Kind.ACKNOWLEDGED if silent else self._verdict()
         if not silent and self._dead_letters is not None:
             self._dead_letters.publish(delivery, error)  # what became of it is told when that is confirmed
-        else:
-            if not silent:
-                self._settle(kind, delivery)
-            self._tell_failed(delivery, error, "" if silent else VERDICTS[kind])
+            self._task = self.current = None
+            self._later()
+            return
+        if not silent:
+            self._settle(kind, delivery)
+        self._when_sent(lambda: self._told_failed(delivery, error, "" if silent else VERDICTS[kind]))
+
+    def _told_failed(self, delivery: Delivery, error: BaseException, verdict: str) -> None:
+        """In the loop: what was said to the broker is on its way; say so, and go on."""
+        self._tell_failed(delivery, error, verdict)
         self._task = self.current = None
+        self._later()
 
     def _verdict(self) -> Kind:
         """What becomes of a task that cannot be done."""
@@ -416,9 +417,8 @@ class Worker(Consumer):
         self._tell_failed(delivery, error, VERDICTS[Kind.DEAD_LETTERED if good else Kind.REQUEUED])
 
     def _tell_failed(self, delivery: Delivery, error: BaseException, verdict: str) -> None:
-        """Say what became of it, once what was said to the broker is on its way."""
-        if (listener := self._listener) is not None:
-            self._soon(lambda: self._tell(listener.failed, delivery.body, error, verdict))
+        if self._listener is not None:
+            self._tell(self._listener.failed, delivery.body, error, verdict)
 
     def _later(self) -> None:
         """Go on when the connection has been served."""

@@ -105,7 +105,9 @@ class Storm:
     def blow(self, lab: Lab):
         """Run the schedule on the bench, and prove every fault; returns the Run and the queue."""
         declared = time.monotonic()
-        queue = lab.queue("storm", type=self.type)
+        queue = lab.queue(
+            f"storm-{self.seed}", type=self.type
+        )  # the broker may still list who had the last one
         self.join(lab, queue)
         steps = self.random.choices(list(EVENTS), EVENTS.values(), k=STEPS)
         if self.outages:
