@@ -1,6 +1,7 @@
 """What clients and brokers say to each other, as bytes; and the tap's parts without a network."""
 
 import asyncio
+import threading
 
 import pika
 from pika import frame, spec
@@ -67,6 +68,13 @@ def heard(said):
     return events
 
 
+def turn(loop):
+    """Let the loop take a turn; in a thread of its own, for a browser's driver may have a loop running in this one."""
+    thread = threading.Thread(target=loop.run_until_complete, args=(asyncio.sleep(0),))
+    thread.start()
+    thread.join()
+
+
 class Line(asyncio.Transport):
     """One side's socket, that keeps what is written to it."""
 
@@ -118,8 +126,8 @@ class Wire:
 
         self.tap = Wiretap(loop, connect, self.book, name, self.gone.append)
         self.tap.client_end.connection_made(self.to_client)
-        loop.run_until_complete(asyncio.sleep(0))
-        loop.run_until_complete(asyncio.sleep(0))
+        turn(loop)
+        turn(loop)
 
     def say(self, client, data):
         self.tap.came(data, client=client)

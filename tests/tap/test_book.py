@@ -7,7 +7,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from pika import spec
-from talk import BROKER, CLIENT, B, Q, Wire, ack, content, deliver, hello, method, publish, subscribe
+from talk import BROKER, CLIENT, B, Q, Wire, ack, content, deliver, hello, method, publish, subscribe, turn
 
 from labkit.ledger import Kind, Ledger, Outcome
 from labkit.tap.book import Book
@@ -269,8 +269,8 @@ def test_who_gives_no_name_is_called_after_its_program(loop, book):
     wire.say(CLIENT, hello(""))
     wire.say(BROKER, b"\x08\0\0\0\0\0\0\xce")
     assert wire.to_client.written == b""  # nothing goes on before the name is known
-    loop.run_until_complete(asyncio.sleep(0))
-    loop.run_until_complete(asyncio.sleep(0))
+    turn(loop)
+    turn(loop)
     assert wire.tap.name == "program at 40000"
     assert wire.to_client.written == b"\x08\0\0\0\0\0\0\xce"
 
