@@ -16,6 +16,8 @@ else:
     for method, _, _ in channel.consume(queue, auto_ack=True):
         if method.delivery_tag == count:
             break
-    connection.sleep(2.5)  # seconds: what a channel did last is not counted if it goes before the broker looks
+    connection.sleep(
+        2.5
+    )  # seconds: what a channel did last is not counted if it goes before the broker looks
     channel.cancel()
 connection.close()
